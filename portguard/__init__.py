@@ -1,0 +1,67 @@
+"""portguard: would every port this project needs bind, now; who holds it if not; and a free one nobody else is given.
+
+    >>> import portguard
+    >>> report = portguard.check("127.0.0.1:5432")     # doctest: +SKIP
+    >>> report.ports[0].verdict                        # doctest: +SKIP
+    'free'
+    >>> portguard.free_port()                          # doctest: +SKIP
+    61234
+
+Importing this loads nothing but itself; the first use of a name loads what it needs.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from portguard.api.check import check as check
+    from portguard.api.free import free as free
+    from portguard.api.free import free_port as free_port
+    from portguard.api.free import free_ports as free_ports
+    from portguard.errors import ConfigError as ConfigError
+    from portguard.errors import LockTimeoutError as LockTimeoutError
+    from portguard.errors import NoFreePortError as NoFreePortError
+    from portguard.errors import PortguardError as PortguardError
+    from portguard.errors import StateError as StateError
+    from portguard.errors import UsageError as UsageError
+    from portguard.model import CheckReport as CheckReport
+    from portguard.model import FreePort as FreePort
+    from portguard.model import FreeReport as FreeReport
+    from portguard.model import Holder as Holder
+    from portguard.model import Note as Note
+    from portguard.model import PortReport as PortReport
+    from portguard.model import Process as Process
+    from portguard.model import Source as Source
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "portguard.api.check": ("check",),
+    "portguard.api.free": ("free", "free_port", "free_ports"),
+    "portguard.errors": (
+        "ConfigError",
+        "LockTimeoutError",
+        "NoFreePortError",
+        "PortguardError",
+        "StateError",
+        "UsageError",
+    ),
+    "portguard.model": ("CheckReport", "FreePort", "FreeReport", "Holder", "Note", "PortReport", "Process", "Source"),
+}
+
+__all__ = [name for names in _HOMES.values() for name in names]
+
+
+def __getattr__(name: str) -> object:
+    for module, names in _HOMES.items():
+        if name in names:
+            import importlib  # already loaded by the interpreter
+
+            value: object = getattr(importlib.import_module(module), name)
+            globals()[name] = value
+            return value
+    raise AttributeError(f"module 'portguard' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,118 @@
+"""The entry point: a small front door for the hot commands, Typer for everything else, and the edge where errors end.
+
+Nothing heavy is imported here before it is known to be needed: `check` and `free` run before everything else.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from portguard.errors import PortguardError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import Any
+
+BUG = 4
+INTERRUPTED = 130
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line (by default the process's own) and return its exit code. Never raises."""
+    words = sys.argv[1:] if arguments is None else list(arguments)
+    try:
+        return _run(words)
+    except KeyboardInterrupt:
+        return _fail(words, INTERRUPTED, "interrupted", "interrupted", None)
+    except PortguardError as error:
+        return _fail(words, error.exit_code, error.code, error.message, error.hint)
+    except Exception as error:  # noqa: BLE001 - the edge: whatever gets here is a bug
+        return _bug(words, error)
+
+
+def _run(words: Sequence[str]) -> int:
+    if "_PORTGUARD_COMPLETE" not in os.environ:
+        from portguard.cli import plain
+
+        plainly = plain.parse(words)
+        if plainly is not None:
+            command, values = plainly
+            return _command(command)(**values)
+    return _run_typer(words)
+
+
+def _command(name: str) -> Callable[..., int]:
+    if name == "check":
+        from portguard.cli import check  # one command a run
+
+        return check.run
+    from portguard.cli import free  # one command a run
+
+    return free.run
+
+
+def _run_typer(words: Sequence[str]) -> int:
+    import typer  # 13 x the interpreter's start
+
+    from portguard.cli.app import build
+
+    # The parser inside Typer is not public; what all its usage errors share is the base of the exception that is.
+    usage_error: Any = typer.BadParameter.__bases__[0]
+    app = build({name: _command(name) for name in ("check", "free")})
+    try:
+        result = app(args=list(words), prog_name="portguard", standalone_mode=False)
+    except usage_error as error:
+        error.show()
+        if _wants_json(words):
+            _answer_json(words, 2, "usage", error.format_message(), None)
+        return 2
+    return result if isinstance(result, int) else 0
+
+
+def _fail(words: Sequence[str], exit_code: int, code: str, message: str, hint: str | None) -> int:
+    """Say what went wrong: a document on standard output where one was asked for, sentences on standard error."""
+    from portguard.cli import output  # only on the way out
+    from portguard.render import text  # only on the way out
+
+    output.message(text.error(message, hint))
+    if _wants_json(words):
+        _answer_json(words, exit_code, code, message, hint)
+    return exit_code
+
+
+def _bug(words: Sequence[str], error: Exception) -> int:
+    from portguard import __version__  # only on the way out
+
+    if os.environ.get("PORTGUARD_DEBUG") == "1":
+        import traceback  # only on the way out
+
+        traceback.print_exception(error)
+    version = ".".join(map(str, sys.version_info[:3]))
+    return _fail(
+        words,
+        BUG,
+        "bug",
+        f"this is a bug in portguard: {type(error).__name__}: {error}".replace("\n", " "),
+        f"run it again with PORTGUARD_DEBUG=1 and report what it prints (portguard {__version__}, Python {version}, "
+        f"{sys.platform})",
+    )
+
+
+def _wants_json(words: Sequence[str]) -> bool:
+    return "--json" in (words[: words.index("--")] if "--" in words else words)
+
+
+def _answer_json(words: Sequence[str], exit_code: int, code: str, message: str, hint: str | None) -> None:
+    import contextlib  # only on the way out
+
+    from portguard.cli import output  # only on the way out
+    from portguard.errors import OutputError  # only on the way out
+    from portguard.render import documents  # only on the way out
+
+    command = next((word for word in words if not word.startswith("-")), None)
+    with contextlib.suppress(OutputError):
+        output.answer(
+            documents.document(command, exit_code, documents.empty(command), [documents.error(code, message, hint)])
+        )

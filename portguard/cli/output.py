@@ -1,0 +1,58 @@
+"""Writing the answer to standard output and messages to standard error; whether colour is wanted."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+
+from portguard.errors import OutputError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import TextIO
+
+
+def answer(text: str) -> None:
+    """Write to standard output, all of it, now. Raises OutputError when it takes no more."""
+    if sys.stdout is None:
+        raise OutputError("standard output is closed")
+    try:
+        _write(sys.stdout, text)
+    except OSError as error:
+        # What is left in the buffer would raise again, with a traceback, when the interpreter ends.
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, sys.stdout.fileno())
+        os.close(null)
+        is_reader_gone = error.errno == errno.EPIPE
+        reason = "nobody reads it any more" if is_reader_gone else error.strerror
+        raise OutputError(f"the answer could not be written: {reason}") from error
+
+
+def message(text: str) -> None:
+    """Write to standard error, as far as that is possible."""
+    if sys.stderr is None or not text:
+        return
+    try:
+        _write(sys.stderr, text)
+    except OSError:
+        return
+
+
+def _write(stream: TextIO, text: str) -> None:
+    try:
+        stream.write(text)
+    except UnicodeEncodeError:
+        encoding = stream.encoding
+        stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
+    stream.flush()
+
+
+def wants_colour() -> bool:
+    """Whether standard output is a terminal that shows colour and its user did not object (no-color.org)."""
+    if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
+        return False
+    try:
+        return sys.stdout is not None and sys.stdout.isatty()
+    except ValueError:
+        return False

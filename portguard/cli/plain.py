@@ -1,0 +1,69 @@
+"""The small front door's grammar: it understands the plain spellings of the hot commands, and declines all others.
+
+Typer (in `portguard.cli.app`) is the one definition of the command line, and costs 13 times the interpreter's start.
+What is understood here calls the same function with the same arguments; a property test holds the two together.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
+# By command: options that are flags, options with a value (and how it is read), and what positional arguments are.
+_FLAGS = {
+    "check": {"--json": "as_json", "--quiet": "is_quiet", "-q": "is_quiet", "--strict": "is_strict"},
+    "free": {
+        "--tcp": "is_tcp",
+        "--udp": "is_udp",
+        "--both": "is_both",
+        "--no-lease": "is_unleased",
+        "--json": "as_json",
+    },
+}
+_VALUES: dict[str, dict[str, tuple[str, type]]] = {
+    "check": {"--config": ("config", str)},
+    "free": {"--count": ("count", int), "-n": ("count", int), "--range": ("within", str), "--ttl": ("ttl", int)},
+}
+_POSITIONAL = {"check": "targets"}
+_DEFAULTS: dict[str, dict[str, Any]] = {
+    "check": {"config": None},
+    "free": {"count": 1, "within": None, "ttl": 60},
+}
+_LONGEST_NUMBER = 9  # digits
+
+
+def parse(arguments: Sequence[str]) -> tuple[str, dict[str, Any]] | None:
+    """Return the command's name and its keyword arguments, or None for anything that is not plainly spelled."""
+    if not arguments or arguments[0] not in _FLAGS:
+        return None
+    command = arguments[0]
+    flags, values = _FLAGS[command], _VALUES[command]
+    found: dict[str, Any] = {}
+    positional: list[str] = []
+    words = iter(arguments[1:])
+    for word in words:
+        option, equals, value = word.partition("=")
+        if option in flags and not equals and flags[option] not in found:
+            found[flags[option]] = True
+        elif option in values and values[option][0] not in found:
+            if equals and not option.startswith("--"):
+                return None
+            name, kind = values[option]
+            text = value if equals else next(words, "")
+            if not text or text.startswith("-") or (kind is int and not _is_number(text)):
+                return None
+            found[name] = kind(text)
+        elif not word or word.startswith("-") or command not in _POSITIONAL:
+            return None
+        else:
+            positional.append(word)
+    arguments_by_name = dict.fromkeys(flags.values(), False) | _DEFAULTS[command] | found
+    if command in _POSITIONAL:
+        arguments_by_name[_POSITIONAL[command]] = positional
+    return command, arguments_by_name
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) <= _LONGEST_NUMBER

@@ -1,0 +1,159 @@
+"""Where the config is, and whether it may be believed. Looks and opens; does not parse.
+
+The walk goes upwards and has a ceiling: the checkout's root, else the home directory, else it does not go up at all. A
+file that another user could have planted on that way is refused (CVE-2022-24765 is what happens otherwise).
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+
+from portguard._namedtuple import NamedTuple
+from portguard.errors import ConfigError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+FILE_NAME = "portguard.toml"
+PYPROJECT = "pyproject.toml"
+SIZE_LIMIT = 64 * 1024  # bytes
+_PYPROJECT_LIMIT = 4 * 1024 * 1024
+_CHECKOUT_MARKS = (".git", ".hg")  # .git is a file in a linked worktree
+
+
+class ConfigText(NamedTuple):
+    """A config that was found and read: its absolute path, its bytes, and the keys that lead to portguard's table."""
+
+    path: str
+    data: bytes
+    prefix: tuple[str, ...]
+
+
+def checkout_root(directory: str) -> str | None:
+    """Return the nearest directory from `directory` upwards that is a repository's root, or None."""
+    while True:
+        if any(os.path.lexists(os.path.join(directory, mark)) for mark in _CHECKOUT_MARKS):
+            return directory
+        parent = os.path.dirname(directory)
+        if parent == directory:
+            return None
+        directory = parent
+
+
+def home_of(environ: Mapping[str, str]) -> str | None:
+    """Return the user's home directory as an absolute path, or None."""
+    home = environ.get("HOME") or environ.get("USERPROFILE") or ""
+    return os.path.normpath(home) if os.path.isabs(home) else None
+
+
+def directories(start: str, root: str | None, home: str | None) -> list[str]:
+    """Return the directories to look in, `start` first, up to the ceiling."""
+    for ceiling in (root, home):
+        if ceiling is not None and (start == ceiling or start.startswith(ceiling.rstrip(os.sep) + os.sep)):
+            found = [start]
+            while found[-1] != ceiling:
+                found.append(os.path.dirname(found[-1]))
+            return found
+    return [start]
+
+
+def find(cwd: str, environ: Mapping[str, str]) -> ConfigText | None:
+    """Return the nearest config from `cwd` (absolute) upwards, or None.
+
+    A pyproject.toml counts only when it speaks of portguard. Raises ConfigError for one that may not be believed or
+    cannot be read.
+    """
+    root = checkout_root(cwd)
+    for directory in directories(cwd, root, home_of(environ)):
+        for name in (FILE_NAME, PYPROJECT):
+            path = os.path.join(directory, name)
+            text = _read(path, optional=name == PYPROJECT)
+            if text is None or (name == PYPROJECT and b"portguard" not in text):
+                continue
+            reason = distrust(path, cwd=cwd, root=root)
+            if reason is not None:
+                raise ConfigError(
+                    (f"{path}: refused: {reason}",), f"if you trust it, name it: portguard check --config {path}"
+                )
+            if name == FILE_NAME:
+                return ConfigText(path, text, ())
+            if _has_table(text):
+                return ConfigText(path, text, ("tool", "portguard"))
+    return None
+
+
+def read(path: str) -> ConfigText:
+    """Return the config at `path`, which the user named, so it is believed. Raises ConfigError."""
+    text = _read(path, optional=False)
+    if text is None:
+        raise ConfigError((f"{path}: there is no such file",), "write one, or leave out --config to search for it")
+    is_pyproject = os.path.basename(path) == PYPROJECT
+    return ConfigText(path, text, ("tool", "portguard") if is_pyproject else ())
+
+
+def _has_table(text: bytes) -> bool:
+    """Whether a pyproject.toml has `[tool.portguard]`; one that cannot be parsed counts, so that its error is seen."""
+    import tomli  # only when a file speaks of portguard
+
+    try:
+        tool = tomli.loads(text.decode()).get("tool")
+    except (ValueError, RecursionError):
+        return True
+    return isinstance(tool, dict) and "portguard" in tool
+
+
+def distrust(path: str, *, cwd: str, root: str | None) -> str | None:
+    """Return why `path`, found by walking, may have been planted by another user; None when it may be believed.
+
+    Files beside the caller are believed, unless everybody may write there. Windows has no such owner to compare.
+    """
+    if not hasattr(os, "geteuid"):
+        return None
+    directory = os.path.dirname(path)
+    try:
+        is_open_to_all = bool(os.stat(directory).st_mode & stat.S_IWOTH)
+        owners = {os.lstat(path).st_uid, os.stat(path).st_uid}
+        trusted = {os.geteuid(), 0}
+        if root is not None:
+            trusted.add(os.stat(root).st_uid)
+    except OSError as error:
+        return str(error.strerror)
+    if directory == cwd and not is_open_to_all:
+        return None
+    strangers = sorted(owners - trusted)
+    if not strangers:
+        return None
+    where = "in a directory everybody may write to" if is_open_to_all else "above the working directory"
+    return f"it lies {where} and belongs to another user (uid {strangers[0]})"
+
+
+def _read(path: str, *, optional: bool) -> bytes | None:
+    """Return the bytes of a regular file; None when there is none (or, if `optional`, none that can be read)."""
+    try:
+        # O_NONBLOCK: opening a FIFO would wait for a writer.
+        fd = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0))
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ENOTDIR) or optional:
+            return None
+        raise ConfigError((f"{path}: cannot be read: {error.strerror}",)) from error
+    try:
+        status = os.fstat(fd)
+        limit = _PYPROJECT_LIMIT if optional or os.path.basename(path) == PYPROJECT else SIZE_LIMIT
+        if not stat.S_ISREG(status.st_mode):
+            if optional:
+                return None
+            raise ConfigError((f"{path}: is not a regular file",))
+        with open(fd, "rb", closefd=False) as file:
+            data = file.read(limit + 1)
+    except OSError as error:
+        raise ConfigError((f"{path}: cannot be read: {error.strerror}",)) from error
+    finally:
+        os.close(fd)
+    if len(data) > limit:
+        if optional:
+            return None
+        raise ConfigError((f"{path}: is larger than {limit // 1024} KiB",), "a list of ports needs no more")
+    return data

@@ -1,0 +1,288 @@
+"""A config's text to declarations, or every mistake in it at once: `file:line:column: what - did you mean ...`.
+
+Hand-written because no library gives all errors with their places and a suggestion. No file is opened here.
+"""
+
+from __future__ import annotations
+
+import tomli
+
+from portguard._namedtuple import NamedTuple
+from portguard.config.locate import locate
+from portguard.errors import ConfigError
+from portguard.model import Declaration, Source
+from portguard.rules.addresses import canonical, expand, overlaps
+from portguard.rules.ranges import LAST_PORT
+from portguard.rules.targets import PROTOCOLS, is_name
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from portguard.config.find import ConfigText
+
+    Path = tuple[str | int, ...]
+
+DECLARATION_LIMIT = 512
+KEYS = ("port", "host", "protocol", "env", "service", "owner", "optional", "description")
+_ROOT_KEYS = ("ports",)
+_TEXT_LIMIT = 1000
+_NAME_LIMIT = 63
+
+# Variables that change how programs run; a port number in one of them would at best break the shell.
+_FORBIDDEN_VARIABLES = ("PATH", "HOME", "SHELL", "IFS", "ENV", "BASH_ENV", "NODE_OPTIONS")
+_FORBIDDEN_PREFIXES = ("LD_", "DYLD_", "PYTHON", "GIT_", "GITHUB_")
+
+_UPPER = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+_DIGITS = "0123456789"
+
+
+class Problem(NamedTuple):
+    """A mistake: where it is, what is wrong, and what was probably meant (or None)."""
+
+    line: int
+    column: int
+    what: str
+    meant: str | None
+
+
+def parse(config: ConfigText, shown: str) -> tuple[Declaration, ...]:
+    """Return the declarations in the order of the file, with declared numbers; `shown` is the path used in messages.
+
+    Raises ConfigError with all problems.
+    """
+    text, document = _load(config.data, shown)
+    check = _Checker(locate(text))
+    declarations = check.document(document, config)
+    if check.problems:
+        raise ConfigError(tuple(sentence(shown, problem) for problem in sorted(check.problems)))
+    return tuple(declarations)
+
+
+def sentence(shown: str, problem: Problem) -> str:
+    """Return the problem as one line."""
+    meant = "" if problem.meant is None else f" — did you mean {problem.meant}?"
+    return f"{shown}:{problem.line}:{problem.column}: {problem.what}{meant}"
+
+
+def _load(data: bytes, shown: str) -> tuple[str, dict[str, Any]]:
+    try:
+        # A byte order mark is what some editors write; line ends are one character to tomli.
+        text = data.decode("utf-8-sig").replace("\r\n", "\n")
+    except UnicodeDecodeError as error:
+        before = data[: error.start]
+        column = len(before[before.rfind(b"\n") + 1 :].decode("utf-8", "replace")) + 1
+        problem = Problem(before.count(b"\n") + 1, column, "not UTF-8, as TOML must be", None)
+        raise ConfigError((sentence(shown, problem),)) from error
+    try:
+        return text, tomli.loads(text)
+    except tomli.TOMLDecodeError as error:
+        what = f"not valid TOML: {error.msg[:1].lower()}{error.msg[1:]}"
+        raise ConfigError((sentence(shown, Problem(error.lineno, error.colno, what, None)),)) from error
+    except (RecursionError, ValueError) as error:
+        # Nesting or numbers beyond what tomli and Python take; they do not say where.
+        raise ConfigError((sentence(shown, Problem(1, 1, f"not usable TOML: {error}", None)),)) from error
+
+
+def closest(word: str, known: tuple[str, ...]) -> str | None:
+    """Return the known word most like `word`, quoted, or None."""
+    import difflib  # only on the way to an error
+
+    close = difflib.get_close_matches(word.lower(), known, n=1)
+    return f'"{close[0]}"' if close else None
+
+
+class _Checker:
+    """Walks the parsed document, collecting `problems`; a value with a problem yields its default."""
+
+    def __init__(self, places: dict[Path, tuple[int, int, int, int]]) -> None:
+        self.problems: list[Problem] = []
+        self._places = places
+
+    def _add(self, path: Path, what: str, meant: str | None = None, *, at_key: bool = False) -> None:
+        place = self._places.get(path) or self._places.get(path[:-1]) or (1, 1, 1, 1)
+        line, column = place[:2] if at_key else place[2:]
+        self.problems.append(Problem(line, column, what, meant))
+
+    def document(self, document: dict[str, Any], config: ConfigText) -> list[Declaration]:
+        """Return the declarations of the whole file."""
+        table: Any = document
+        for key in config.prefix:
+            table = table.get(key) if isinstance(table, dict) else None
+        dotted = ".".join((*config.prefix, "ports"))
+        if not isinstance(table, dict):
+            self._add(config.prefix, f"there is no table [{'.'.join(config.prefix)}]")
+            return []
+        for key in table:
+            if key not in _ROOT_KEYS:
+                self._add((*config.prefix, key), f'unknown key "{key}"', closest(key, _ROOT_KEYS), at_key=True)
+        ports = table.get("ports")
+        if not isinstance(ports, dict):
+            missing = "ports" not in table
+            what = f"there is no table [{dotted}]" if missing else f'"ports" must be a table, as [{dotted}] is'
+            self._add((*config.prefix, *(() if missing else ("ports",))), what)
+            return []
+        if len(ports) > DECLARATION_LIMIT:
+            self._add((*config.prefix, "ports"), f"{len(ports)} declarations; the limit is {DECLARATION_LIMIT}")
+            return []
+        found = (
+            self._declaration((*config.prefix, "ports", name), name, value, config.path)
+            for name, value in ports.items()
+        )
+        return [declaration for declaration in found if declaration is not None]
+
+    def _declaration(self, path: Path, name: str, value: Any, file: str) -> Declaration | None:
+        if not is_name(name) or len(name) > _NAME_LIMIT:
+            rule = "names are up to 63 of a-z 0-9 . _ - , start with a letter or digit, and are not all digits"
+            lower = name.lower().replace(" ", "-")
+            self._add(path, f'"{name}" cannot be a name: {rule}', f'"{lower}"' if is_name(lower) else None, at_key=True)
+        source = Source(file, self._places.get(path, (1,))[0])
+        if not isinstance(value, dict):
+            port = self._port(path, value)
+            return None if port is None else Declaration(name, port, port, source)
+        for key in value:
+            if key not in KEYS:
+                self._add((*path, key), f'unknown key "{key}" in "{name}"', closest(key, KEYS), at_key=True)
+        if "port" not in value:
+            self._add(path, f'"{name}" has no "port"', at_key=True)
+        port = self._port((*path, "port"), value["port"]) if "port" in value else None
+        declaration = Declaration(
+            name=name,
+            port=port or 0,
+            declared_port=port or 0,
+            source=source,
+            protocols=self._protocols((*path, "protocol"), value.get("protocol", "tcp")),
+            hosts=self._hosts((*path, "host"), value.get("host", "*")),
+            env=self._env((*path, "env"), value.get("env")),
+            service=self._service((*path, "service"), value.get("service")),
+            owner=self._owner((*path, "owner"), value.get("owner", [])),
+            optional=self._flag((*path, "optional"), value.get("optional", False)),
+            description=self._text((*path, "description"), value.get("description")),
+        )
+        return declaration if port is not None else None
+
+    def _port(self, path: Path, value: Any) -> int | None:
+        if isinstance(value, bool) or not isinstance(value, int):
+            text = value if isinstance(value, str) and len(value) <= len("65535") else ""
+            meant = text if text.isascii() and text.isdigit() else None
+            self._add(path, f"a port is an integer, not {_kind(value)}", meant)
+            return None
+        if value == 0:
+            self._add(path, "port 0 means any free port and cannot be checked; ask for one with: portguard free")
+            return None
+        if not 0 < value <= LAST_PORT:
+            self._add(path, f"{value if abs(value) < 10**9 else 'this'} is no port: ports are 1 to {LAST_PORT}")
+            return None
+        return value
+
+    def _words(self, path: Path, value: Any, what: str) -> list[tuple[Path, str]]:
+        """Return the strings of a string or a non-empty list of them, each with its path."""
+        if isinstance(value, str):
+            return [(path, value)]
+        if not isinstance(value, list) or not value:
+            self._add(path, f"{what} is a string or a list of strings, not {_kind(value)}")
+            return []
+        words = []
+        for index, item in enumerate(value):
+            if isinstance(item, str):
+                words.append(((*path, index), item))
+            else:
+                self._add((*path, index), f"{what} is a string, not {_kind(item)}")
+        return words
+
+    def _protocols(self, path: Path, value: Any) -> Any:
+        protocols: list[str] = []
+        for place, word in self._words(path, value, "a protocol"):
+            if word not in PROTOCOLS:
+                self._add(place, f'unknown protocol "{word}": tcp and udp can be checked', closest(word, PROTOCOLS))
+            elif word in protocols:
+                self._add(place, f'"{word}" is listed twice')
+            else:
+                protocols.append(word)
+        return tuple(protocols) or ("tcp",)
+
+    def _hosts(self, path: Path, value: Any) -> tuple[str, ...]:
+        hosts: list[str] = []
+        for place, word in self._words(path, value, "a host"):
+            host = canonical(word)
+            if host is None:
+                bare = word.strip("[]")
+                meant = bare if canonical(bare) else "localhost" if word.lower() == "localhost" else None
+                what = f'"{word}" is no address: write "*", "localhost" or an IP address (names are not looked up)'
+                self._add(place, what, f'"{meant}"' if meant else None)
+                continue
+            rival = next((known for known in hosts if _meet(known, host)), None)
+            if rival is not None:
+                self._add(place, f'"{word}" overlaps "{rival}": one server cannot bind both')
+            else:
+                hosts.append(host)
+        return tuple(hosts) or ("*",)
+
+    def _env(self, path: Path, value: Any) -> str | None:
+        if value is None:
+            return None
+        if not isinstance(value, str):
+            self._add(path, f"env is the name of a variable, not {_kind(value)}")
+        elif not _is_variable(value):
+            rule = "a variable's name is up to 64 of A-Z 0-9 _ and starts with a letter"
+            upper = value.upper().replace("-", "_").lstrip("$")
+            self._add(path, f'"{value}": {rule}', f'"{upper}"' if _is_variable(upper) else None)
+        elif value in _FORBIDDEN_VARIABLES or value.startswith(_FORBIDDEN_PREFIXES):
+            self._add(path, f'"{value}" changes how programs run and cannot carry a port')
+        else:
+            return value
+        return None
+
+    def _service(self, path: Path, value: Any) -> str | None:
+        if value is None:
+            return None
+        allowed = _UPPER + _UPPER.lower() + _DIGITS
+        if not isinstance(value, str):
+            self._add(path, f"service is the name of a compose service, not {_kind(value)}")
+        elif not value or value[0] not in allowed or value.strip(allowed + "._-") or len(value) > _NAME_LIMIT:
+            self._add(path, f'"{value[:80]}" cannot be the name of a compose service')
+        else:
+            return value
+        return None
+
+    def _owner(self, path: Path, value: Any) -> tuple[str, ...]:
+        if isinstance(value, str):
+            self._add(path, "owner is a list of process names", f'["{value}"]' if len(value) <= _NAME_LIMIT else None)
+            return ()
+        if not isinstance(value, list):
+            self._add(path, f"owner is a list of process names, not {_kind(value)}")
+            return ()
+        for index, item in enumerate(value):
+            if not isinstance(item, str) or not item or len(item) > _NAME_LIMIT:
+                self._add((*path, index), f"a process name is a string of 1 to {_NAME_LIMIT} characters")
+        return tuple(item for item in value if isinstance(item, str))
+
+    def _flag(self, path: Path, value: Any) -> bool:
+        if isinstance(value, bool):
+            return value
+        meant = str(value).lower() if str(value).lower() in ("true", "false") else None
+        self._add(path, f"optional is true or false, not {_kind(value)}", meant)
+        return False
+
+    def _text(self, path: Path, value: Any) -> str | None:
+        if value is None or (isinstance(value, str) and len(value) <= _TEXT_LIMIT):
+            return value
+        self._add(path, f"description is a string of at most {_TEXT_LIMIT} characters")
+        return None
+
+
+def _is_variable(name: str) -> bool:
+    return 0 < len(name) <= 64 and name[0] in _UPPER and not name.strip(_UPPER + _DIGITS + "_")
+
+
+def _meet(first: str, second: str) -> bool:
+    return any(overlaps(one, other) for one in expand((first,)) for other in expand((second,)))
+
+
+def _kind(value: Any) -> str:
+    if isinstance(value, str):
+        return f'the string "{value}"' if len(value) <= 40 else "a string"
+    names = {bool: "a boolean", int: "an integer", float: "a float", list: "an array", dict: "a table"}
+    if isinstance(value, list) and not value:
+        return "an empty array"
+    return names.get(type(value), "a date or time")

@@ -1,0 +1,81 @@
+"""The exceptions portguard raises on purpose; anything else that escapes is a bug in portguard.
+
+    PortguardError
+      UsageError            asked wrongly                                    exit 2
+        ConfigError         the declarations cannot be used; all problems    exit 2
+      NoFreePortError       the pool is exhausted; counts per reason         exit 1
+      StateError            the lease store cannot be used                   exit 3
+        LockTimeoutError    somebody else holds its lock                     exit 3
+      LookupFailedError     an explaining look-up failed (never leaves `api`)
+      OutputError           the answer could not be written                  exit 3
+
+No logic, no imports: every layer may raise these.
+"""
+
+from __future__ import annotations
+
+
+class PortguardError(Exception):
+    """Base of all expected failures.
+
+    `code` is a stable identifier for scripts, `hint` the next step (or None), `exit_code` what the command exits with.
+    """
+
+    code = "error"
+    exit_code = 3
+
+    def __init__(self, message: str, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class UsageError(PortguardError):
+    """The question itself is wrong: an unknown name, a number that is no port, options that exclude each other."""
+
+    code = "usage"
+    exit_code = 2
+
+
+class ConfigError(UsageError):
+    """The configuration cannot be used.
+
+    `problems` holds one `file:line:column: what` sentence each, all of them, in the order of the file.
+    """
+
+    code = "config"
+
+    def __init__(self, problems: tuple[str, ...], hint: str | None = None) -> None:
+        super().__init__("\n".join(problems), hint)
+        self.problems = problems
+
+
+class NoFreePortError(PortguardError):
+    """No port in the range can be given; the message counts why."""
+
+    code = "no-free-port"
+    exit_code = 1
+
+
+class StateError(PortguardError):
+    """The lease store cannot be used: missing, unsafe, read-only, or of an unknown version."""
+
+    code = "state"
+
+
+class LockTimeoutError(StateError):
+    """The lease store stayed locked by another process past the deadline."""
+
+    code = "lock-timeout"
+
+
+class LookupFailedError(PortguardError):
+    """A look-up that only explains could not be made. The caller lowers its knowledge, never its verdict."""
+
+    code = "lookup-failed"
+
+
+class OutputError(PortguardError):
+    """Standard output took no more: closed early or full."""
+
+    code = "output"

@@ -1,0 +1,64 @@
+"""Where leases are kept: a directory that nobody but this user can write to, or none at all.
+
+Every file is opened through the checked directory's descriptor, so nothing can be swapped in between. There is no
+fall-back to a predictable name in a shared place.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+
+from portguard.errors import StateError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_HINT = "set PORTGUARD_STATE_DIR to a directory of your own"
+
+
+def path_of(environ: Mapping[str, str]) -> str:
+    """Return the directory's path: $PORTGUARD_STATE_DIR, else $XDG_STATE_HOME/portguard, else its default.
+
+    Relative values are ignored, as the XDG Base Directory Specification demands. Raises StateError without a home.
+    """
+    own = environ.get("PORTGUARD_STATE_DIR", "")
+    if own:
+        return os.path.abspath(own)
+    base = environ.get("XDG_STATE_HOME", "")
+    if os.path.isabs(base):
+        return os.path.join(base, "portguard")
+    local = environ.get("LOCALAPPDATA", "") if os.name == "nt" else ""
+    if os.path.isabs(local):
+        return os.path.join(local, "portguard")
+    home = environ.get("HOME", "") or os.path.expanduser("~")
+    if not os.path.isabs(home):
+        raise StateError("there is no home directory to keep leases in", _HINT)
+    return os.path.join(home, ".local", "state", "portguard")
+
+
+def open_directory(path: str, *, create: bool) -> int:
+    """Return a descriptor of the directory, which is this user's own and closed to everybody else.
+
+    Raises StateError for any other kind, and when it cannot be made or opened. On Windows, where directories have no
+    descriptors and profiles are private, it is only made, and -1 returned.
+    """
+    try:
+        if create:
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            if not os.path.isdir(path):
+                os.mkdir(path, 0o700)
+        if os.name == "nt":
+            return -1
+        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError as error:
+        raise StateError(f"the lease directory {path} cannot be used: {error.strerror}", _HINT) from error
+    status = os.fstat(fd)
+    if status.st_uid != os.geteuid():
+        os.close(fd)
+        raise StateError(f"the lease directory {path} belongs to another user (uid {status.st_uid})", _HINT)
+    if stat.S_IMODE(status.st_mode) & 0o077:
+        os.close(fd)
+        raise StateError(f"the lease directory {path} is open to other users", f"chmod 700 it, or {_HINT}")
+    return fd

@@ -1,0 +1,179 @@
+"""The records every layer speaks in: plain, frozen, no behaviour beyond what they say about themselves.
+
+The field names are those of the JSON documents. Times are seconds since the epoch, ports and pids are numbers, what is
+not known is None. Nothing here may import anything but `_namedtuple`.
+"""
+
+from __future__ import annotations
+
+from portguard._namedtuple import NamedTuple
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Literal
+
+    Protocol = Literal["tcp", "udp"]
+    Verdict = Literal["free", "ours", "conflict", "unavailable", "unknown"]
+    Cause = Literal[
+        "listener",
+        "connection",
+        "time-wait",
+        "bound",
+        "lease",
+        "duplicate",
+        "address-not-local",
+        "excluded",
+        "permission",
+        "none",
+    ]
+    OwnerStatus = Literal["known", "hidden", "kernel", "none-found", "lookup-failed"]
+    Outcome = Literal["free", "busy", "no-permission", "excluded", "not-local", "no-family", "failed"]
+
+VERDICTS: tuple[Verdict, ...] = ("free", "ours", "conflict", "unavailable", "unknown")
+
+
+class Source(NamedTuple):
+    """Where a declaration stands: `file` is a path, `line` counts from 1. Both None for a port given by argument."""
+
+    file: str | None
+    line: int | None
+
+
+class Declaration(NamedTuple):
+    """One entry of the config, or a port given by argument.
+
+    `port` is the number the project would use now, `declared_port` what the entry says, `moved_by` who changed it.
+    `hosts` are kept as declared: "*", "localhost" or address literals.
+    """
+
+    name: str
+    port: int
+    declared_port: int
+    source: Source
+    protocols: tuple[Protocol, ...] = ("tcp",)
+    hosts: tuple[str, ...] = ("*",)
+    env: str | None = None
+    service: str | None = None
+    owner: tuple[str, ...] = ()
+    optional: bool = False
+    description: str | None = None
+    moved_by: str | None = None
+    is_ad_hoc: bool = False
+
+
+class Socket(NamedTuple):
+    """One row of the system's socket tables.
+
+    `state` is the kernel's state in lower case ("listen", "bound", "established", "time-wait", ...); "bound" is a TCP
+    socket that does not listen, or a UDP socket without a peer. `v6only` is None where the table does not tell.
+    `inode` is 0 where no process can hold it; `pids` is filled only by tables that name processes themselves.
+    """
+
+    protocol: Protocol
+    address: str
+    port: int
+    state: str
+    v6only: bool | None
+    uid: int | None
+    inode: int
+    pids: tuple[int, ...] | None = None
+
+
+class Process(NamedTuple):
+    """A process behind a socket. No arguments, no environment: they carry secrets.
+
+    `cwd_is_shared` tells that `cwd` names the same directory for us as for the process (it does not in a container).
+    """
+
+    pid: int
+    name: str | None = None
+    user: str | None = None
+    exe: str | None = None
+    cwd: str | None = None
+    started_at: float | None = None
+    parent_pid: int | None = None
+    uid: int | None = None
+    cwd_is_shared: bool = False
+
+
+class Holder(NamedTuple):
+    """The socket that occupies an endpoint, and who is behind it.
+
+    `processes_complete` is False when the search stopped before it had seen every process.
+    `state` is None when no socket table could be read; `uid` is the socket's user where the table tells.
+    """
+
+    protocol: Protocol
+    address: str
+    port: int
+    state: str | None
+    owner_status: OwnerStatus
+    processes: tuple[Process, ...] = ()
+    processes_complete: bool = True
+    container: None = None
+    unit: None = None
+    uid: int | None = None
+
+
+class Note(NamedTuple):
+    """Something worth knowing that changes no verdict. `id` is stable."""
+
+    id: str
+    message: str
+
+
+class PortReport(NamedTuple):
+    """The answer for one declaration and protocol."""
+
+    name: str
+    port: int
+    declared_port: int
+    protocol: Protocol
+    hosts: tuple[str, ...]
+    env: str | None
+    service: str | None
+    source: Source
+    verdict: Verdict
+    cause: Cause
+    message: str
+    hint: str | None
+    suggestion: int | None
+    notes: tuple[Note, ...]
+    holders: tuple[Holder, ...]
+    optional: bool = False
+
+
+class CheckReport(NamedTuple):
+    """What `check` found. `config` and `sources` are paths; `ports` has one entry per name and protocol."""
+
+    config: str | None
+    sources: tuple[str, ...]
+    ports: tuple[PortReport, ...]
+    exit_code: int
+
+    @property
+    def ok(self) -> bool:
+        """Whether every port may be used: exit code 0."""
+        return self.exit_code == 0
+
+    @property
+    def summary(self) -> dict[str, int]:
+        """The number of entries by verdict; every verdict has a key."""
+        return {verdict: sum(port.verdict == verdict for port in self.ports) for verdict in VERDICTS}
+
+
+class FreePort(NamedTuple):
+    """A port that was handed out. `expires_at` is the end of the lease, None when there is none."""
+
+    port: int
+    protocols: tuple[Protocol, ...]
+    leased: bool
+    expires_at: float | None
+    name: str | None = None
+
+
+class FreeReport(NamedTuple):
+    """What `free` handed out, and what the caller should know about it."""
+
+    ports: tuple[FreePort, ...]
+    notes: tuple[Note, ...]

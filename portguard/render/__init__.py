@@ -1,0 +1,1 @@
+"""Results to text and JSON, and `safe()`. Never prints, never asks the system anything."""

@@ -1,0 +1,121 @@
+"""Results as JSON documents: the contract for programs. Foreign strings stay as they are, escaped to ASCII by JSON."""
+
+from __future__ import annotations
+
+import json
+import time
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
+    from portguard.model import CheckReport, FreeReport, Holder, Note, PortReport, Process
+
+SCHEMA_VERSION = 1
+
+
+def document(command: str | None, exit_code: int, data: dict[str, Any], errors: Sequence[dict[str, Any]] = ()) -> str:
+    """Return the envelope every command answers in, one line."""
+    envelope = {
+        "schema_version": SCHEMA_VERSION,
+        "command": command,
+        "ok": exit_code == 0,
+        "exit_code": exit_code,
+        "data": data,
+        "errors": list(errors),
+    }
+    return json.dumps(envelope, ensure_ascii=True) + "\n"
+
+
+def error(code: str, message: str, hint: str | None) -> dict[str, Any]:
+    """Return one entry of `errors`."""
+    return {"code": code, "message": message, "hint": hint}
+
+
+def empty(command: str | None) -> dict[str, Any]:
+    """Return the `data` of a command that failed before it had any: the same keys, nothing in them."""
+    if command == "check":
+        return {"config": None, "sources": [], "ports": [], "summary": {}}
+    return {"ports": []} if command == "free" else {}
+
+
+def check(report: CheckReport) -> dict[str, Any]:
+    """Return the `data` of a check."""
+    return {
+        "config": report.config,
+        "sources": list(report.sources),
+        "ports": [_port(port) for port in report.ports],
+        "summary": report.summary,
+    }
+
+
+def free(report: FreeReport) -> dict[str, Any]:
+    """Return the `data` of a hand-out."""
+    return {
+        "ports": [
+            {
+                "port": port.port,
+                "protocols": list(port.protocols),
+                "leased": port.leased,
+                "expires_at": _time(port.expires_at),
+                "name": port.name,
+            }
+            for port in report.ports
+        ]
+    }
+
+
+def _port(port: PortReport) -> dict[str, Any]:
+    return {
+        "name": port.name,
+        "port": port.port,
+        "declared_port": port.declared_port,
+        "protocol": port.protocol,
+        "hosts": list(port.hosts),
+        "env": port.env,
+        "service": port.service,
+        "source": {"file": port.source.file, "line": port.source.line},
+        "verdict": port.verdict,
+        "cause": port.cause,
+        "message": port.message,
+        "hint": port.hint,
+        "suggestion": port.suggestion,
+        "notes": [_note(note) for note in port.notes],
+        "holders": [_holder(holder) for holder in port.holders],
+    }
+
+
+def _note(note: Note) -> dict[str, Any]:
+    return {"id": note.id, "message": note.message}
+
+
+def _holder(holder: Holder) -> dict[str, Any]:
+    return {
+        "protocol": holder.protocol,
+        "address": holder.address,
+        "port": holder.port,
+        "state": holder.state,
+        "owner_status": holder.owner_status,
+        "processes": [_process(process) for process in holder.processes],
+        "processes_complete": holder.processes_complete,
+        "container": holder.container,
+        "unit": holder.unit,
+    }
+
+
+def _process(process: Process) -> dict[str, Any]:
+    return {
+        "pid": process.pid,
+        "name": process.name,
+        "user": process.user,
+        "exe": process.exe,
+        "cwd": process.cwd,
+        "started_at": _time(process.started_at),
+        "parent_pid": process.parent_pid,
+    }
+
+
+def _time(seconds: float | None) -> str | None:
+    """Return an instant as RFC 3339 in UTC, to the second."""
+    return None if seconds is None else time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))

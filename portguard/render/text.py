@@ -1,0 +1,82 @@
+"""Results for people. Returns text; foreign strings go through `safe()`, and nothing else decides what is printable."""
+
+from __future__ import annotations
+
+import time
+
+from portguard.render.safe import safe
+from portguard.rules.explain import target
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from portguard.model import CheckReport, Holder, Note, PortReport, Process
+
+_COLOURS = {"conflict": "\x1b[1;31m", "unavailable": "\x1b[1;31m", "unknown": "\x1b[1;33m"}
+_RESET = "\x1b[0m"
+_PATH_LIMIT = 72
+_LINE_LIMIT = 400
+_PROCESSES_SHOWN = 4
+
+
+def check(report: CheckReport, cwd: str, *, colour: bool) -> str:
+    """Return what a check found: a paragraph for each port that cannot be had, then one line of sums."""
+    paragraphs = [_paragraph(port, cwd, colour=colour) for port in report.ports if port.verdict not in ("free", "ours")]
+    return "\n".join([*paragraphs, _summary(report, cwd)]) + "\n"
+
+
+def _paragraph(port: PortReport, cwd: str, *, colour: bool) -> str:
+    verdict = f"{_COLOURS[port.verdict]}{port.verdict}{_RESET}" if colour else port.verdict
+    what = target(port.hosts, port.port, port.protocol)
+    place = f"  ({_path(port.source.file, cwd)}:{port.source.line})" if port.source.file else ""
+    named = "" if port.source.file is None else f"{port.name}  "
+    lines = [f"{verdict}  {safe(named + what)}{place}", f"  {safe(port.message, _LINE_LIMIT)}"]
+    lines.extend(f"  {line}" for line in _details(port.holders))
+    if port.hint:
+        lines.append(f"  next: {safe(port.hint, _LINE_LIMIT)}")
+    return "\n".join(lines)
+
+
+def _details(holders: Iterable[Holder]) -> list[str]:
+    """Return one line a process: since when, in which directory, of which program."""
+    processes = {process.pid: process for holder in holders for process in holder.processes}
+    lines = [line for line in map(_detail, list(processes.values())[:_PROCESSES_SHOWN]) if line]
+    hidden = len(processes) - _PROCESSES_SHOWN
+    return [*lines, f"and {hidden} more processes"] if hidden > 0 else lines
+
+
+def _detail(process: Process) -> str:
+    parts = []
+    if process.started_at is not None:
+        parts.append(f"since {time.strftime('%Y-%m-%d %H:%M:%S', time.localtime(process.started_at))}")
+    if process.cwd:
+        parts.append(f"in {safe(process.cwd, _PATH_LIMIT)}")
+    return f"pid {process.pid}: {', '.join(parts)}" if parts else ""
+
+
+def _path(path: str | None, cwd: str) -> str:
+    return safe((path or "").removeprefix(cwd.rstrip("/") + "/"), _PATH_LIMIT)
+
+
+def _summary(report: CheckReport, cwd: str) -> str:
+    counts = ", ".join(f"{count} {verdict}" for verdict, count in report.summary.items() if count)
+    total = len(report.ports)
+    sums = f"{total} port{'' if total == 1 else 's'}: {counts or 'none declared'}"
+    return f"{sums} ({_path(report.config, cwd)})" if report.config else sums
+
+
+def check_notes(report: CheckReport) -> str:
+    """Return the notes of all ports, a line each."""
+    return "".join(f"note: {safe(port.name)}: {safe(note.message)}\n" for port in report.ports for note in port.notes)
+
+
+def notes(found: Iterable[Note]) -> str:
+    """Return notes that belong to no port, a line each."""
+    return "".join(f"note: {safe(note.message)}\n" for note in found)
+
+
+def error(message: str, hint: str | None) -> str:
+    """Return an error as lines: what is wrong, each on its own, then the next step."""
+    lines = [f"portguard: {safe(line)}" for line in message.split("\n")]
+    return "\n".join([*lines, *([f"  next: {safe(hint)}"] if hint else [])]) + "\n"

@@ -1,0 +1,179 @@
+"""Verdicts in sentences: what is the matter, and what to type next. Pure: words out, foreign strings raw inside.
+
+Whoever shows a sentence makes it printable (`portguard.render.safe`). A hint never names a command that would end a
+forwarder, an engine, PID 1 or a process nobody could identify.
+"""
+
+from __future__ import annotations
+
+from portguard.rules.addresses import is_v6
+from portguard.rules.verdicts import cause_of
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from portguard.model import Declaration, Holder, Process, Protocol
+    from portguard.rules.verdicts import Decision
+
+# Processes that hold a port for a container: ending one breaks the container's port and leaves the container running.
+# fmt: off
+FORWARDERS = frozenset((
+    "com.docker.backend", "conmon", "docker-proxy", "dockerd", "limactl", "pasta", "rootlesskit", "rootlessport",
+    "slirp4netns", "vpnkit", "wslrelay",
+))
+# fmt: on
+_SHOWN_PIDS = 4
+_NAME_LENGTH = 32
+
+
+def endpoint(address: str, port: int) -> str:
+    """Return `address:port` as people write it; IPv6 in brackets (RFC 3986 section 3.2.2)."""
+    return f"[{address}]:{port}" if is_v6(address) else f"{address}:{port}"
+
+
+def target(hosts: Sequence[str], port: int, protocol: str) -> str:
+    """Return the declared endpoint in one word, such as `*:8080/tcp` or `127.0.0.1,::1:53/udp`."""
+    host = endpoint(hosts[0], port) if len(hosts) == 1 else f"{','.join(hosts)}:{port}"
+    return f"{host}/{protocol}"
+
+
+def owner_of(holder: Holder) -> str:
+    """Return the owner as the subject of a sentence."""
+    processes = holder.processes
+    if processes:
+        first = min(processes, key=lambda process: (process.started_at or 0.0, process.pid))
+        pids = [first.pid, *sorted(process.pid for process in processes if process.pid != first.pid)]
+        listed = ", ".join(map(str, pids[:_SHOWN_PIDS])) + (", ..." if len(pids) > _SHOWN_PIDS else "")
+        user = f", user {first.user}" if first.user else ""
+        return f"{(first.name or 'a process')[:_NAME_LENGTH]} ({'pid' if len(pids) == 1 else 'pids'} {listed}{user})"
+    if holder.owner_status == "hidden":
+        return "a process this user may not see" + ("" if holder.uid is None else f" (uid {holder.uid})")
+    if holder.owner_status == "kernel":
+        return "the kernel"
+    return "an unknown process"
+
+
+def _occupied(holder: Holder) -> str:
+    place = endpoint(holder.address, holder.port)
+    owner = owner_of(holder)
+    cause = cause_of(holder.protocol, holder.state or "")
+    if cause == "listener":
+        return f"{owner} {'listens on' if holder.protocol == 'tcp' else 'has bound'} {place}/{holder.protocol}"
+    if cause == "bound":
+        return f"{owner} has bound {place}/{holder.protocol} and does not listen"
+    if cause == "connection":
+        return f"a connection of {owner} uses {place}/{holder.protocol} as its own end"
+    return f"a closed connection on {place} lingers in TIME_WAIT"
+
+
+def _place(declaration: Declaration) -> str:
+    source = declaration.source
+    return declaration.name if source.file is None else f"{declaration.name} ({source.file}:{source.line})"
+
+
+def message(
+    declaration: Declaration,
+    protocol: Protocol,
+    decision: Decision,
+    *,
+    holders: Sequence[Holder],
+    twins: Sequence[Declaration],
+    errors: Mapping[str, str],
+    unprivileged_start: int,
+) -> str:
+    """Return one sentence that says what the verdict rests on.
+
+    `twins` are the declarations that overlap this one, `errors` the bind's errno name by address.
+    """
+    wanted = target(declaration.hosts, declaration.port, protocol)
+    verdict, cause = decision
+    if cause == "duplicate":
+        others = " and ".join(_place(twin) for twin in twins)
+        text = f"{wanted} is declared twice: {_place(declaration)} and {others}"
+        return f"{text}; besides, {_occupied(holders[0])}" if holders else text
+    if verdict == "free":
+        return f"{wanted} is free"
+    if verdict == "ours":
+        return f"{_occupied(holders[0])}, which is this project's own"
+    if cause == "address-not-local":
+        missing = ", ".join(errors) or ", ".join(declaration.hosts)
+        return f"this host has no address {missing}"
+    if cause == "excluded":
+        return f"the system has excluded port {declaration.port} or lent it exclusively; nothing need be listening"
+    if cause == "permission":
+        low = declaration.port < unprivileged_start
+        why = f"ports below {unprivileged_start} need privileges here" if low else "the system forbids this bind"
+        return f"this user may not bind {wanted}: {why}" + (
+            "" if verdict == "unavailable" else "; whether it is free could not be told"
+        )
+    if verdict == "unknown":
+        failed = ", ".join(f"{address}: {error}" for address, error in errors.items())
+        return f"{wanted} could not be probed ({failed})"
+    if holders and holders[0].state is not None:
+        more = f", and {len(holders) - 1} more" if len(holders) > 1 else ""
+        return _occupied(holders[0]) + more
+    return f"{wanted} cannot be bound (EADDRINUSE), and no socket table shows who has it"
+
+
+def hint(
+    declaration: Declaration,
+    protocol: Protocol,
+    decision: Decision,
+    *,
+    holders: Sequence[Holder],
+    suggestion: int | None,
+    platform: str,
+    euid: int | None,
+) -> str | None:
+    """Return the next step, or None where there is nothing to do. Commands in it are made of numbers only."""
+    verdict, cause = decision
+    port = declaration.port
+    if verdict in ("free", "ours"):
+        return None
+    if cause == "duplicate":
+        return "give one of them another port" + (f", {suggestion} for instance" if suggestion else "")
+    if cause == "address-not-local":
+        return "see which addresses there are: " + ("ip address" if platform == "linux" else "ifconfig -a")
+    if cause == "excluded":
+        return f"netsh interface ipv4 show excludedportrange protocol={protocol}"
+    if cause == "permission":
+        return "use a port from 1024 on" + (
+            f", or allow it: sudo sysctl net.ipv4.ip_unprivileged_port_start={port}" if platform == "linux" else ""
+        )
+    if verdict == "unknown":
+        return "try again; if it stays, this system's limits are exhausted (ulimit -n)"
+    steps = [_freeing_step(cause, holders, port, euid)]
+    if suggestion is not None:
+        if declaration.env is not None:
+            steps.append(f"or move it: {declaration.env}={suggestion}")
+        elif declaration.is_ad_hoc:
+            steps.append(f"or use port {suggestion}, which is free")
+        else:
+            steps.append(f"or declare port {suggestion}, which is free")
+    return ", ".join(step for step in steps if step)
+
+
+def _freeing_step(cause: str, holders: Sequence[Holder], port: int, euid: int | None) -> str:
+    if cause == "time-wait":
+        return "try again: the kernel lets go of it within 60 s"
+    if cause == "connection":
+        return "try again when the connection has ended"
+    processes = [process for holder in holders for process in holder.processes]
+    if any(process.name in FORWARDERS for process in processes):
+        return f"a container engine forwards it; find the container: docker ps --filter publish={port}"
+    if any(process.pid == 1 for process in processes):
+        return "PID 1 holds it for a unit; find the unit: systemctl list-sockets"
+    if processes:
+        return _kill_command(processes, euid)
+    if any(holder.owner_status == "hidden" for holder in holders):
+        return "run with sudo to see the owner"
+    if any(holder.owner_status == "lookup-failed" for holder in holders):
+        return "the owner could not be looked up here; run outside the sandbox or container to see it"
+    return "no process here holds it; it may belong to the kernel, another PID namespace or another container"
+
+
+def _kill_command(processes: Sequence[Process], euid: int | None) -> str:
+    pids = " ".join(str(pid) for pid in sorted({process.pid for process in processes}))
+    is_mine = euid in (None, 0) or all(process.uid == euid for process in processes)
+    return f"stop it: {'' if is_mine else 'sudo '}kill {pids}"

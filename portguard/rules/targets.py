@@ -1,0 +1,90 @@
+"""What a person types for a port: `3000`, `53/udp`, `127.0.0.1:5432`, `[::1]:5432`, or a declared name. Pure."""
+
+from __future__ import annotations
+
+from portguard.errors import UsageError
+from portguard.model import Declaration, Source
+from portguard.rules.addresses import canonical
+from portguard.rules.ranges import LAST_PORT
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from portguard.model import Protocol
+
+PROTOCOLS: tuple[Protocol, ...] = ("tcp", "udp")
+_EXAMPLES = "3000, 53/udp, 127.0.0.1:5432, [::1]:5432"
+
+
+def is_name(text: str) -> bool:
+    """Whether `text` may name a declaration: `[a-z0-9][a-z0-9._-]*`, not all digits."""
+    allowed = "abcdefghijklmnopqrstuvwxyz0123456789"
+    return bool(text) and text[0] in allowed and not text.strip(allowed + "._-") and not text.isdigit()
+
+
+def parse_target(text: str) -> Declaration | tuple[str, Protocol | None]:
+    """Return a declaration for a port, or (name, protocol or None) for a declared name.
+
+    Raises UsageError for anything else.
+    """
+    base, slash, suffix = text.partition("/")
+    if slash and suffix not in PROTOCOLS:
+        raise UsageError(f"{text!r}: the protocol after the slash is tcp or udp", f"write for instance {_EXAMPLES}")
+    protocol: Protocol | None = "udp" if suffix == "udp" else "tcp" if suffix == "tcp" else None
+    host, colon, number = base.rpartition(":")
+    if not (number.isascii() and number.isdigit()):
+        if not colon and is_name(base):
+            return base, protocol
+        raise UsageError(f"{text!r} is neither a port nor the name of a declaration", f"write for instance {_EXAMPLES}")
+    address = _host_of(text, host) if colon else "*"
+    port = _port_of(text, number)
+    return Declaration(text, port, port, Source(None, None), (protocol or "tcp",), (address,), is_ad_hoc=True)
+
+
+def _port_of(text: str, number: str) -> int:
+    if len(number) > len("65535") or int(number) > LAST_PORT:
+        raise UsageError(f"{text!r}: ports are 1 to {LAST_PORT}")
+    if int(number) == 0:
+        raise UsageError(f"{text!r}: port 0 means any free one", "ask for one: portguard free")
+    return int(number)
+
+
+def _host_of(text: str, host: str) -> str:
+    bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
+    address = canonical(bare)
+    if address is None or (":" in bare and bare == host):
+        written = f"[{host}]" if ":" in host and "[" not in host else "127.0.0.1"
+        raise UsageError(f"{text!r}: {host!r} is no address", f"write {written}:PORT, *:PORT or localhost:PORT")
+    return address
+
+
+def select(
+    declarations: Sequence[Declaration], names: Sequence[tuple[str, Protocol | None]], where: str
+) -> list[Declaration]:
+    """Return the declarations of these names, narrowed to the protocol where one was given, in the order asked.
+
+    `where` says in an error which file was searched. Raises UsageError for an unknown name.
+    """
+    by_name = {declaration.name: declaration for declaration in declarations}
+    chosen = []
+    for name, protocol in names:
+        declaration = by_name.get(name)
+        if declaration is None:
+            raise UsageError(f"{where} declares no {name!r}", _similar(name, by_name))
+        if protocol is not None:
+            if protocol not in declaration.protocols:
+                raise UsageError(f"{name!r} is declared for {'/'.join(declaration.protocols)}, not {protocol}")
+            declaration = declaration._replace(protocols=(protocol,))
+        chosen.append(declaration)
+    return chosen
+
+
+def _similar(name: str, names: Iterable[str]) -> str:
+    import difflib  # only on the way to an error
+
+    known = sorted(names)
+    close = difflib.get_close_matches(name, known, n=1)
+    if close:
+        return f"did you mean {close[0]!r}?"
+    return f"declared are: {', '.join(known)}" if known else "it declares no ports"

@@ -1,0 +1,1 @@
+"""Other files of the project that say something about its ports."""

@@ -1,0 +1,70 @@
+"""Settings of the running kernel. Reads /proc; a setting that cannot be read is None, never a guess."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from portguard.rules.ranges import Range
+
+
+def _read(path: str) -> str | None:
+    try:
+        fd = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
+    except OSError:
+        return None
+    try:
+        return os.read(fd, 65536).decode("ascii", "replace").strip()
+    except OSError:
+        return None
+    finally:
+        os.close(fd)
+
+
+def ephemeral_range(proc: str = "/proc", platform: str = sys.platform) -> Range | None:
+    """Return the inclusive range this kernel assigns by itself, None if unknown (ip-sysctl.rst, ip_local_port_range).
+
+    Outside Linux the documented default, which is the whole dynamic range.
+    """
+    if platform != "linux":
+        return (49152, 65535)
+    parts = (_read(f"{proc}/sys/net/ipv4/ip_local_port_range") or "").split()
+    if len(parts) != 2 or not all(part.isdigit() for part in parts):
+        return None
+    return int(parts[0]), int(parts[1])
+
+
+def reserved_ports(proc: str = "/proc") -> tuple[Range, ...]:
+    """Return net.ipv4.ip_local_reserved_ports as inclusive ranges; empty where there are none or it is unreadable."""
+    ranges = []
+    for part in (_read(f"{proc}/sys/net/ipv4/ip_local_reserved_ports") or "").split(","):
+        first, dash, last = part.strip().partition("-")
+        if first.isdigit() and (not dash or last.isdigit()):
+            ranges.append((int(first), int(last) if dash else int(first)))
+    return tuple(ranges)
+
+
+def unprivileged_port_start(proc: str = "/proc", platform: str = sys.platform) -> int:
+    """Return the first port that needs no privileges (ip-sysctl.rst, ip_unprivileged_port_start); 1024 if unknown."""
+    if platform != "linux":
+        return 0 if platform == "win32" else 1024
+    text = _read(f"{proc}/sys/net/ipv4/ip_unprivileged_port_start") or ""
+    return int(text) if text.isdigit() else 1024
+
+
+def host_key(proc: str = "/proc", platform: str = sys.platform) -> str:
+    """Return what ports belong to: this boot's id and this network namespace, as one file-name-safe word.
+
+    Outside Linux, or without /proc, the parts that cannot be told are left out.
+    """
+    if platform != "linux":
+        return "host"
+    boot = (_read(f"{proc}/sys/kernel/random/boot_id") or "").replace("-", "")
+    try:
+        namespace = os.readlink(f"{proc}/self/ns/net")
+    except OSError:
+        namespace = ""
+    namespace = namespace.removeprefix("net:[").removesuffix("]")
+    return f"{boot if boot.isalnum() else 'boot'}-{namespace if namespace.isdigit() else 'net'}"

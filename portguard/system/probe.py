@@ -1,0 +1,152 @@
+"""The bind probe: would a server get this endpoint, now? It decides; everything else explains.
+
+Never listens (a listening probe disturbs servers and swallows their clients) and keeps no socket open. `_socket` is
+the C module behind `socket`, whose enums cost half the interpreter's start; nothing of that wrapper is needed here.
+
+Sources: socket(7), ip(7), ipv6(7); for Windows "Using SO_REUSEADDR and SO_EXCLUSIVEADDRUSE" (Microsoft). macOS and
+Windows follow the documentation and have not been proven on the real thing.
+"""
+
+from __future__ import annotations
+
+import _socket
+import errno
+import os
+import sys
+import time
+
+from portguard.rules.addresses import ANY_V4, ANY_V6, is_mapped, is_v6
+from portguard.rules.binding import SERVER_OPTIONS
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from portguard.model import Protocol
+
+    SocketFactory = Callable[[int, int], _socket.socket]
+
+# ~SO_REUSEADDR, winsock2.h; the constant exists in Python on Windows alone.
+_SO_EXCLUSIVEADDRUSE = ~4
+_WSAEACCES = 10013
+_TRIES = 4
+_LONGEST_PAUSE = 0.010  # seconds; measured: three retries of 1-10 ms end all false conflicts between probers
+
+
+def probe(
+    protocol: Protocol,
+    address: str,
+    port: int,
+    *,
+    platform: str = sys.platform,
+    new_socket: SocketFactory = _socket.socket,
+    between: Callable[[], None] | None = None,
+) -> str | None:
+    """Try the bind that a usual server would make; return None on success, else the errno's name.
+
+    The names are those of `errno`, with "WSAEACCES" for Windows' 10013, which means an excluded range there.
+    A busy answer is asked again a few times where two probes could see each other: UDP, and outside Linux.
+    """
+    shareable = platform == "linux" and protocol == "tcp"
+    error = None
+    for attempt in range(1 if shareable else _TRIES):
+        if attempt:
+            (between or pause)()
+        error = _bind_once(protocol, address, port, platform=platform, new_socket=new_socket)
+        if error != "EADDRINUSE":
+            break
+    return error
+
+
+def probe_addresses(address: str, platform: str = sys.platform) -> tuple[str, ...]:
+    """Return the addresses to bind for a declared one.
+
+    On macOS a wildcard and a specific address can be bound side by side, and the specific one gets the traffic, so the
+    loopback address is asked as well.
+    """
+    if platform == "darwin" and address in (ANY_V4, ANY_V6):
+        return (address, "127.0.0.1" if address == ANY_V4 else "::1")
+    return (address,)
+
+
+def pause() -> None:
+    """Wait a random moment of at most 10 ms, so that probes that met do not meet again."""
+    time.sleep(_LONGEST_PAUSE * (os.urandom(1)[0] + 1) / 256)
+
+
+def _bind_once(protocol: Protocol, address: str, port: int, *, platform: str, new_socket: SocketFactory) -> str | None:
+    v6 = is_v6(address)
+    kind = _socket.SOCK_STREAM if protocol == "tcp" else _socket.SOCK_DGRAM
+    try:
+        sock = new_socket(_socket.AF_INET6 if v6 else _socket.AF_INET, kind)
+    except OSError as error:
+        return _name_of(error, platform)
+    try:
+        if platform == "win32":
+            sock.setsockopt(_socket.SOL_SOCKET, _SO_EXCLUSIVEADDRUSE, 1)
+        elif platform == "linux" and SERVER_OPTIONS[protocol].reuse_address:
+            sock.setsockopt(_socket.SOL_SOCKET, _socket.SO_REUSEADDR, 1)
+        if v6:
+            # Explicit: the default is a sysctl. A mapped address cannot be bound by an IPv6-only socket (RFC 3493 5.3).
+            sock.setsockopt(_socket.IPPROTO_IPV6, _socket.IPV6_V6ONLY, 0 if is_mapped(address) else 1)
+        sock.bind(socket_address(address, port))
+    except OSError as error:
+        return _name_of(error, platform)
+    finally:
+        sock.close()
+    return None
+
+
+def socket_address(address: str, port: int) -> tuple[str, int] | tuple[str, int, int, int]:
+    """Return what `bind` wants for an address literal; a scope (`fe80::1%eth0`) is resolved, unknown ones to 0."""
+    if not is_v6(address):
+        return address, port
+    bare, _, scope = address.partition("%")
+    try:
+        index = int(scope) if scope.isdigit() else _socket.if_nametoindex(scope) if scope else 0
+    except OSError:
+        index = 0
+    return bare, port, 0, index
+
+
+def _name_of(error: OSError, platform: str) -> str:
+    if platform == "win32" and getattr(error, "winerror", None) == _WSAEACCES:
+        return "WSAEACCES"
+    return errno.errorcode.get(error.errno or 0, str(error.errno))
+
+
+def is_bindable(protocol: Protocol, port: int, *, platform: str = sys.platform) -> bool:
+    """Whether a socket without any option can be bound to `port` on every address of this host, both families.
+
+    Stricter than `probe`: for ports to hand out, where a false "busy" costs nothing. On Linux one dual-stack bind of
+    `::` covers IPv4 too; where it cannot be made, IPv4 decides.
+    """
+    kind = _socket.SOCK_STREAM if protocol == "tcp" else _socket.SOCK_DGRAM
+    if platform != "linux":
+        return all(
+            _bind_once(protocol, address, port, platform=platform, new_socket=_socket.socket) in (None, "EAFNOSUPPORT")
+            for wildcard in (ANY_V4, ANY_V6)
+            for address in probe_addresses(wildcard, platform)
+        )
+    try:
+        sock = _socket.socket(_socket.AF_INET6, kind)
+    except OSError:
+        return _binds_plainly(_socket.AF_INET, kind, (ANY_V4, port))
+    sock.close()
+    return _binds_plainly(_socket.AF_INET6, kind, (ANY_V6, port))
+
+
+def _binds_plainly(family: int, kind: int, where: tuple[str, int]) -> bool:
+    try:
+        sock = _socket.socket(family, kind)
+    except OSError:
+        return False
+    try:
+        if family == _socket.AF_INET6:
+            sock.setsockopt(_socket.IPPROTO_IPV6, _socket.IPV6_V6ONLY, 0)
+        sock.bind(where)
+    except OSError:
+        return False
+    finally:
+        sock.close()
+    return True

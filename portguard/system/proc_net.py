@@ -1,0 +1,71 @@
+"""Linux without netlink: the same rows from /proc/net (proc_net(5)). Slower, and blind to bound TCP sockets."""
+
+from __future__ import annotations
+
+import _socket
+import struct
+
+from portguard.errors import LookupFailedError
+from portguard.model import Socket
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from portguard.model import Protocol
+
+_TCP_STATES = {
+    "01": "established",
+    "02": "syn-sent",
+    "03": "syn-received",
+    "04": "fin-wait-1",
+    "05": "fin-wait-2",
+    "06": "time-wait",
+    "07": "bound",
+    "08": "close-wait",
+    "09": "last-ack",
+    "0A": "listen",
+    "0B": "closing",
+    "0C": "syn-received",
+}
+
+
+def find(protocol: Protocol, port: int, *, proc: str = "/proc") -> list[Socket]:
+    """Return the sockets of both families whose local port is `port`. Raises LookupFailedError without /proc/net.
+
+    A missing IPv6 table means a kernel without IPv6, not a failure.
+    """
+    rows: list[Socket] = []
+    for suffix in ("", "6"):
+        path = f"{proc}/net/{protocol}{suffix}"
+        try:
+            with open(path, encoding="ascii", errors="replace") as table:
+                next(table, None)
+                rows.extend(row for row in map(lambda line: parse(line, protocol), table) if row and row.port == port)  # noqa: C417
+        except OSError as error:
+            if suffix and isinstance(error, FileNotFoundError):
+                continue
+            raise LookupFailedError(f"{path}: {error.strerror}") from error
+    return rows
+
+
+def parse(line: str, protocol: Protocol) -> Socket | None:
+    """Return one line of the table as a record, or None when it is none (a torn or foreign line)."""
+    fields = line.split()
+    try:
+        address, port = fields[1].split(":")
+        state, uid, inode = fields[3], int(fields[7]), int(fields[9])
+        return Socket(protocol, _address(address), int(port, 16), _state(state, protocol), None, uid, inode)
+    except (IndexError, ValueError, struct.error):
+        return None
+
+
+def _state(code: str, protocol: Protocol) -> str:
+    if protocol == "udp":
+        return "established" if code == "01" else "bound"
+    return _TCP_STATES.get(code, "unknown")
+
+
+def _address(text: str) -> str:
+    """Decode an address: 32-bit words in the host's byte order, in hexadecimal."""
+    words = [int(text[index : index + 8], 16) for index in range(0, len(text), 8)]
+    packed = struct.pack(f"={len(words)}I", *words)
+    return _socket.inet_ntop(_socket.AF_INET if len(words) == 1 else _socket.AF_INET6, packed)

@@ -1,0 +1,77 @@
+"""macOS, Windows, and Linux as the last resort: the socket table as psutil gives it."""
+
+from __future__ import annotations
+
+import psutil
+
+from portguard.errors import LookupFailedError
+from portguard.model import Socket
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from typing import Any
+
+    from portguard.model import Protocol
+
+_STATES = {
+    psutil.CONN_LISTEN: "listen",
+    psutil.CONN_ESTABLISHED: "established",
+    psutil.CONN_SYN_SENT: "syn-sent",
+    psutil.CONN_SYN_RECV: "syn-received",
+    psutil.CONN_FIN_WAIT1: "fin-wait-1",
+    psutil.CONN_FIN_WAIT2: "fin-wait-2",
+    psutil.CONN_TIME_WAIT: "time-wait",
+    psutil.CONN_CLOSE: "bound",
+    psutil.CONN_CLOSE_WAIT: "close-wait",
+    psutil.CONN_LAST_ACK: "last-ack",
+    psutil.CONN_CLOSING: "closing",
+}
+
+
+def find(protocol: Protocol, port: int) -> list[Socket]:
+    """Return the sockets whose local port is `port`, each with the one pid psutil names for it, if any.
+
+    macOS refuses the whole table to all but root (psutil.net_connections); then the processes are asked one by one, as
+    far as they answer. Raises LookupFailedError where neither works.
+    """
+    try:
+        rows = [(row, row.pid) for row in psutil.net_connections(kind=protocol)]
+    except psutil.AccessDenied:
+        rows = list(_by_process(protocol))
+    except (psutil.Error, OSError, ValueError, RuntimeError) as error:
+        raise LookupFailedError(f"psutil: {error}") from error
+    return merge(rows, protocol, port)
+
+
+def _by_process(protocol: Protocol) -> Iterable[tuple[Any, int]]:
+    for process in psutil.process_iter():
+        try:
+            for row in process.net_connections(kind=protocol):
+                yield row, process.pid
+        except (psutil.Error, OSError, ValueError, RuntimeError):
+            continue
+
+
+def merge(rows: Iterable[tuple[Any, int | None]], protocol: Protocol, port: int) -> list[Socket]:
+    """Return one record per address and state on `port`, with all pids named for it.
+
+    `rows` are (psutil connection, pid or None) pairs; psutil names the IPv6 wildcard "::" whether dual-stack or not.
+    """
+    found: dict[tuple[str, str], set[int]] = {}
+    for row, pid in rows:
+        if not row.laddr or row.laddr.port != port:
+            continue
+        pids = found.setdefault((row.laddr.ip, _state(row, protocol)), set())
+        if pid:
+            pids.add(pid)
+    return [
+        Socket(protocol, address, port, state, None, None, 0, tuple(sorted(pids)))
+        for (address, state), pids in found.items()
+    ]
+
+
+def _state(row: Any, protocol: Protocol) -> str:
+    if protocol == "udp":
+        return "established" if row.raddr else "bound"
+    return _STATES.get(row.status, "unknown")

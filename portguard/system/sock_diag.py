@@ -1,0 +1,132 @@
+"""Linux: who sits on a port, asked of the kernel through netlink. One room, one protocol: sock_diag(7).
+
+The kernel filters by source port, so the answer costs the same among 50,000 connections. Knows nothing of processes.
+Layouts: linux/netlink.h, linux/inet_diag.h.
+"""
+
+from __future__ import annotations
+
+import _socket
+import os
+import struct
+
+from portguard.errors import LookupFailedError
+from portguard.model import Socket
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from portguard.model import Protocol
+
+_NETLINK_SOCK_DIAG = 4
+_SOCK_DIAG_BY_FAMILY = 20
+_NLM_F_REQUEST_DUMP = 0x001 | 0x300
+_NLMSG_ERROR, _NLMSG_DONE = 2, 3
+_INET_DIAG_SKV6ONLY = 11
+
+_HEADER = struct.Struct("=IHHII")  # nlmsghdr: length, type, flags, sequence, port id
+_REQUEST = struct.Struct("=BBBxI")  # inet_diag_req_v2 up to its sockid: family, protocol, extensions, states
+_SOCKID = struct.Struct("!HH16s16s")  # source port, destination port, source, destination
+_SOCKID_SIZE = 48
+_MESSAGE_SIZE = 72  # inet_diag_msg
+_ATTRIBUTE = struct.Struct("=HH")
+_RECEIVE_SIZE = 1 << 16
+_DEADLINE = 5.0  # seconds; netlink answers from memory, so this is only ever a hang
+
+# include/net/tcp_states.h; 13 (bound, inactive) can be asked for since Linux 6.8.
+_TCP_STATES = {
+    1: "established",
+    2: "syn-sent",
+    3: "syn-received",
+    4: "fin-wait-1",
+    5: "fin-wait-2",
+    6: "time-wait",
+    7: "bound",
+    8: "close-wait",
+    9: "last-ack",
+    10: "listen",
+    11: "closing",
+    12: "syn-received",
+    13: "bound",
+}
+_LISTEN = 1 << 10
+_EVERYTHING_ELSE = 0x3FFF & ~_LISTEN
+_PROTOCOLS = {"tcp": _socket.IPPROTO_TCP, "udp": _socket.IPPROTO_UDP}
+
+
+def find(protocol: Protocol, port: int, *, listeners_only: bool = False) -> list[Socket]:
+    """Return the sockets of both families whose local port is `port`.
+
+    `listeners_only` leaves out all TCP sockets that do not listen; walking those costs 22 ms among 50,000 connections.
+    Raises LookupFailedError where netlink is missing, forbidden, or speaks nonsense.
+    """
+    states = (_LISTEN if listeners_only else _LISTEN | _EVERYTHING_ELSE) if protocol == "tcp" else 0xFFFFFFFF
+    try:
+        sock = _socket.socket(_socket.AF_NETLINK, _socket.SOCK_RAW | _socket.SOCK_CLOEXEC, _NETLINK_SOCK_DIAG)
+        try:
+            sock.settimeout(_DEADLINE)
+            sock.bind((0, 0))
+            return [
+                row
+                for family in (_socket.AF_INET, _socket.AF_INET6)
+                for row in _dump(sock, family, protocol, port, states)
+            ]
+        finally:
+            sock.close()
+    except (OSError, struct.error, ValueError) as error:
+        raise LookupFailedError(f"netlink sock_diag: {error}") from error
+
+
+def _dump(sock: _socket.socket, family: int, protocol: Protocol, port: int, states: int) -> Iterator[Socket]:
+    body = _REQUEST.pack(family, _PROTOCOLS[protocol], 0, states)
+    body += _SOCKID.pack(port, 0, b"", b"").ljust(_SOCKID_SIZE, b"\0")
+    sock.send(_HEADER.pack(_HEADER.size + len(body), _SOCK_DIAG_BY_FAMILY, _NLM_F_REQUEST_DUMP, 1, 0) + body)
+    while True:
+        for kind, payload in messages(sock.recv(_RECEIVE_SIZE)):
+            if kind == _NLMSG_DONE:
+                return
+            if kind == _NLMSG_ERROR:
+                code = -struct.unpack_from("=i", payload)[0]
+                if code == 2:  # ENOENT: no such protocol or family in this kernel, so no such sockets
+                    return
+                raise OSError(code, os.strerror(code))
+            row = parse(payload, protocol)
+            if row.port == port:
+                yield row
+
+
+def messages(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """Split a datagram into (type, payload) pairs. Raises ValueError when lengths do not add up."""
+    offset = 0
+    if not data:
+        raise ValueError("empty answer")
+    while offset < len(data):
+        length, kind = struct.unpack_from("=IH", data, offset)
+        if length < _HEADER.size or offset + length > len(data):
+            raise ValueError("cut off answer")
+        yield kind, data[offset + _HEADER.size : offset + length]
+        offset += (length + 3) & ~3
+
+
+def parse(payload: bytes, protocol: Protocol) -> Socket:
+    """Return one inet_diag_msg as a record. Raises struct.error or ValueError when it is none."""
+    family, state = payload[0], payload[1]
+    port, _, source, _ = _SOCKID.unpack_from(payload, 4)
+    uid, inode = struct.unpack_from("=II", payload, _MESSAGE_SIZE - 8)
+    is_v6 = family == _socket.AF_INET6
+    address = _socket.inet_ntop(family, source if is_v6 else source[:4])
+    name = _TCP_STATES.get(state, "unknown") if protocol == "tcp" else "established" if state == 1 else "bound"
+    return Socket(protocol, address, port, name, _v6only(payload) if is_v6 else None, uid, inode)
+
+
+def _v6only(payload: bytes) -> bool | None:
+    offset = _MESSAGE_SIZE
+    while offset + _ATTRIBUTE.size <= len(payload):
+        length, kind = _ATTRIBUTE.unpack_from(payload, offset)
+        if length < _ATTRIBUTE.size:
+            break
+        if kind == _INET_DIAG_SKV6ONLY and offset + _ATTRIBUTE.size < len(payload):
+            return payload[offset + _ATTRIBUTE.size] != 0
+        offset += (length + 3) & ~3
+    return None
