@@ -7,6 +7,8 @@ Nothing else belongs here.
 
 from __future__ import annotations
 
+__all__ = ["NamedTuple"]
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, NamedTuple

@@ -95,8 +95,8 @@ def decide(outcome: Outcome, cause: Cause, *, is_table_read: bool, is_ours: bool
     """Return the verdict for an endpoint.
 
     `outcome` is the probe's, `cause` that of the occupants found (none: "none"), `is_table_read` whether the socket
-    table could be read, `is_ours` whether every occupant belongs to this project. Only without permission to bind does the
-    table decide; everywhere else it explains.
+    table could be read, `is_ours` whether every occupant belongs to this project. Only without permission to bind does
+    the table decide; everywhere else it explains.
     """
     if outcome == "free":
         return Decision("free", "none")

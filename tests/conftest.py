@@ -1,0 +1,75 @@
+"""What every test gets: an environment without the user's settings, a state directory of its own, real capabilities."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.worlds import capabilities
+
+PORTGUARD = [sys.executable, "-m", "portguard"]
+
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip, by name, what this machine cannot do; PORTGUARD_TEST_REQUIRE_ALL=1 makes that a failure."""
+    capabilities.require_marked(item)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave the slow tests to those who ask for them with `-m slow`."""
+    if "slow" in (config.option.markexpr or ""):
+        return
+    kept = [item for item in items if item.get_closest_marker("slow") is None]
+    config.hook.pytest_deselected(items=[item for item in items if item not in kept])
+    items[:] = kept
+
+
+@pytest.fixture(autouse=True)
+def _own_environment(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep the user's state directory, colours and variables out of every test."""
+    for name in list(os.environ):
+        if name.startswith(("PORTGUARD_", "SUDO_", "GIT_", "COMPOSE_", "DOCKER_")) and "_TEST_" not in name:
+            monkeypatch.delenv(name)
+    for name in ("NO_COLOR", "FORCE_COLOR", "GITHUB_ACTIONS"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("PORTGUARD_STATE_DIR", str(tmp_path_factory.mktemp("state") / "portguard"))
+
+
+@pytest.fixture
+def portguard(tmp_path: Path) -> Run:
+    """Run the command in an empty directory; keyword arguments go to `subprocess.run`."""
+
+    def run(*arguments: str | Path | int, **options: Any) -> subprocess.CompletedProcess[str]:
+        options.setdefault("cwd", tmp_path)
+        return subprocess.run(
+            [*PORTGUARD, *map(str, arguments)],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+            **options,
+        )
+
+    return run
+
+
+@pytest.fixture
+def answer(portguard: Run) -> Callable[..., dict[str, Any]]:
+    """Run the command with --json and return its document."""
+
+    def run(*arguments: str | Path | int, **options: Any) -> dict[str, Any]:
+        done = portguard(*arguments, "--json", **options)
+        document: dict[str, Any] = json.loads(done.stdout)
+        assert document["exit_code"] == done.returncode, done
+        return document
+
+    return run
