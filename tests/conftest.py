@@ -14,7 +14,8 @@ import pytest
 
 from tests.worlds import capabilities
 
-PORTGUARD = [sys.executable, "-m", "portguard"]
+# The installed command, as users run it.
+PORTGUARD = [str(Path(sys.executable).with_name("portguard"))]
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
