@@ -18,7 +18,8 @@ from __future__ import annotations
 class PortguardError(Exception):
     """Base of all expected failures.
 
-    `code` is a stable identifier for scripts, `hint` the next step (or None), `exit_code` what the command exits with.
+    `code` is a stable identifier for scripts, `hint` the next step (or None), `exit_code` what the command exits with,
+    `messages` all that is wrong, a sentence each.
     """
 
     code = "error"
@@ -27,6 +28,7 @@ class PortguardError(Exception):
     def __init__(self, message: str, hint: str | None = None) -> None:
         super().__init__(message)
         self.message = message
+        self.messages: tuple[str, ...] = (message,)
         self.hint = hint
 
 
@@ -40,14 +42,14 @@ class UsageError(PortguardError):
 class ConfigError(UsageError):
     """The configuration cannot be used.
 
-    `problems` holds one `file:line:column: what` sentence each, all of them, in the order of the file.
+    `messages` holds one `file:line:column: what` sentence for each mistake, in the order of the file.
     """
 
     code = "config"
 
     def __init__(self, problems: tuple[str, ...], hint: str | None = None) -> None:
         super().__init__("\n".join(problems), hint)
-        self.problems = problems
+        self.messages = problems
 
 
 class NoFreePortError(PortguardError):

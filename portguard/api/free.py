@@ -153,7 +153,7 @@ def _declared(cwd: str | None, environ: Mapping[str, str]) -> tuple[set[int], li
     try:
         found = project.load(project.working_directory(cwd), None, environ, is_required=False)
     except ConfigError as error:
-        first = error.problems[0]
+        first = error.messages[0]
         return set(), [Note("config", f"the declared ports could not be left out: {first}")]
     except UsageError as error:
         return set(), [Note("config", f"the declared ports could not be left out: {error.message}")]

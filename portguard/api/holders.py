@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from portguard.model import Cause, OwnerStatus, Process, Protocol, Socket
     from portguard.system.owners import Owners
 
-_LIMIT = 64  # holders of one endpoint; a server's thousands of dying connections say the same thing over and over
+_LIMIT = 64  # connections on one endpoint; a server's thousands of dying ones say the same thing over and over
 
 
 class Found(NamedTuple):
@@ -42,16 +42,16 @@ def find(protocol: Protocol, addresses: Sequence[str], port: int) -> Found:
         return Found("none", (_nobody(protocol, addresses[0], port, "lookup-failed"),), is_table_read=False)
     if not rows:
         return Found("none", (_nobody(protocol, addresses[0], port, "none-found"),), is_table_read=True)
-    return Found(cause, _with_owners(rows), is_table_read=True)
+    return Found(cause, _with_owners(rows, None if cause == "listener" else _LIMIT), is_table_read=True)
 
 
 def _nobody(protocol: Protocol, address: str, port: int, status: OwnerStatus) -> Holder:
     return Holder(protocol, address, port, None, status, (), processes_complete=status == "none-found")
 
 
-def _with_owners(rows: Sequence[Socket]) -> tuple[Holder, ...]:
+def _with_owners(rows: Sequence[Socket], limit: int | None) -> tuple[Holder, ...]:
     distinct = {(row.address, row.state, row.inode, row.pids): row for row in rows}
-    chosen = sorted(distinct.values(), key=lambda row: (":" in row.address, row.address, row.inode))[:_LIMIT]
+    chosen = sorted(distinct.values(), key=lambda row: (":" in row.address, row.address, row.inode))[:limit]
     owners: Owners | None = None
     if any(row.pids is None for row in chosen):
         from portguard.system import owners as search  # only when a port is busy
@@ -66,7 +66,8 @@ def _with_owners(rows: Sequence[Socket]) -> tuple[Holder, ...]:
 
 def _holder(row: Socket, owners: Owners | None, known: dict[int, Process]) -> Holder:
     pids = row.pids if row.pids is not None else owners.pids.get(row.inode, ()) if owners else ()
-    is_complete = row.pids is None and owners is not None  # psutil names one process a socket
+    # psutil names one process a socket; a process that shows no descriptors may hold any socket.
+    is_complete = row.pids is None and owners is not None and not owners.has_unreadable
     if pids:
         from portguard.system import processes  # psutil: twice the interpreter's start
 

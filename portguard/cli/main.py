@@ -25,9 +25,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return _run(words)
     except KeyboardInterrupt:
-        return _fail(words, INTERRUPTED, "interrupted", "interrupted", None)
+        return _fail(words, INTERRUPTED, "interrupted", ["interrupted"], None)
     except PortguardError as error:
-        return _fail(words, error.exit_code, error.code, error.message, error.hint)
+        return _fail(words, error.exit_code, error.code, error.messages, error.hint)
     except Exception as error:  # noqa: BLE001 - the edge: whatever gets here is a bug
         return _bug(words, error)
 
@@ -66,19 +66,19 @@ def _run_typer(words: Sequence[str]) -> int:
     except usage_error as error:
         error.show()
         if _wants_json(words):
-            _answer_json(words, 2, "usage", error.format_message(), None)
+            _answer_json(words, 2, "usage", [error.format_message()], None)
         return 2
     return result if isinstance(result, int) else 0
 
 
-def _fail(words: Sequence[str], exit_code: int, code: str, message: str, hint: str | None) -> int:
+def _fail(words: Sequence[str], exit_code: int, code: str, messages: Sequence[str], hint: str | None) -> int:
     """Say what went wrong: a document on standard output where one was asked for, sentences on standard error."""
     from portguard.cli import output  # only on the way out
     from portguard.render import text  # only on the way out
 
-    output.message(text.error(message, hint))
+    output.message(text.error(messages, hint))
     if _wants_json(words):
-        _answer_json(words, exit_code, code, message, hint)
+        _answer_json(words, exit_code, code, messages, hint)
     return exit_code
 
 
@@ -94,7 +94,7 @@ def _bug(words: Sequence[str], error: Exception) -> int:
         words,
         BUG,
         "bug",
-        f"this is a bug in portguard: {type(error).__name__}: {error}".replace("\n", " "),
+        [f"this is a bug in portguard: {type(error).__name__}: {error}"],
         f"run it again with PORTGUARD_DEBUG=1 and report what it prints (portguard {__version__}, Python {version}, "
         f"{sys.platform})",
     )
@@ -104,7 +104,7 @@ def _wants_json(words: Sequence[str]) -> bool:
     return "--json" in (words[: words.index("--")] if "--" in words else words)
 
 
-def _answer_json(words: Sequence[str], exit_code: int, code: str, message: str, hint: str | None) -> None:
+def _answer_json(words: Sequence[str], exit_code: int, code: str, messages: Sequence[str], hint: str | None) -> None:
     import contextlib  # only on the way out
 
     from portguard.cli import output  # only on the way out
@@ -112,7 +112,6 @@ def _answer_json(words: Sequence[str], exit_code: int, code: str, message: str, 
     from portguard.render import documents  # only on the way out
 
     command = next((word for word in words if not word.startswith("-")), None)
+    errors = [documents.error(code, message, hint) for message in messages]
     with contextlib.suppress(OutputError):
-        output.answer(
-            documents.document(command, exit_code, documents.empty(command), [documents.error(code, message, hint)])
-        )
+        output.answer(documents.document(command, exit_code, documents.empty(command), errors))

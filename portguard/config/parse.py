@@ -33,6 +33,9 @@ _NAME_LIMIT = 63
 _FORBIDDEN_VARIABLES = ("PATH", "HOME", "SHELL", "IFS", "ENV", "BASH_ENV", "NODE_OPTIONS")
 _FORBIDDEN_PREFIXES = ("LD_", "DYLD_", "PYTHON", "GIT_", "GITHUB_")
 
+# tomli's words for what people do most, in words that say what to do.
+_SYNTAX = {"Cannot overwrite a value": "not valid TOML: this key was given before"}
+
 _UPPER = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _DIGITS = "0123456789"
 
@@ -77,7 +80,7 @@ def _load(data: bytes, shown: str) -> tuple[str, dict[str, Any]]:
     try:
         return text, tomli.loads(text)
     except tomli.TOMLDecodeError as error:
-        what = f"not valid TOML: {error.msg[:1].lower()}{error.msg[1:]}"
+        what = _SYNTAX.get(error.msg, f"not valid TOML: {error.msg[:1].lower()}{error.msg[1:]}")
         raise ConfigError((sentence(shown, Problem(error.lineno, error.colno, what, None)),)) from error
     except (RecursionError, ValueError) as error:
         # Nesting or numbers beyond what tomli and Python take; they do not say where.
@@ -133,9 +136,10 @@ class _Checker:
 
     def _declaration(self, path: Path, name: str, value: Any, file: str) -> Declaration | None:
         if not is_name(name) or len(name) > _NAME_LIMIT:
-            rule = "names are up to 63 of a-z 0-9 . _ - , start with a letter or digit, and are not all digits"
-            lower = name.lower().replace(" ", "-")
-            self._add(path, f'"{name}" cannot be a name: {rule}', f'"{lower}"' if is_name(lower) else None, at_key=True)
+            rule = f"use up to {_NAME_LIMIT} of a-z 0-9 . _ -, not only digits"
+            likely = name.lower().replace(" ", "-")[:_NAME_LIMIT]
+            meant = f'"{likely}"' if is_name(likely) else None
+            self._add(path, f'"{name}" cannot be a name: {rule}', meant, at_key=True)
         source = Source(file, self._places.get(path, (1,))[0])
         if not isinstance(value, dict):
             port = self._port(path, value)

@@ -76,7 +76,7 @@ def notes(found: Iterable[Note]) -> str:
     return "".join(f"note: {safe(note.message)}\n" for note in found)
 
 
-def error(message: str, hint: str | None) -> str:
+def error(messages: Iterable[str], hint: str | None) -> str:
     """Return an error as lines: what is wrong, each on its own, then the next step."""
-    lines = [f"portguard: {safe(line)}" for line in message.split("\n")]
+    lines = [f"portguard: {safe(message, _LINE_LIMIT)}" for message in messages]
     return "\n".join([*lines, *([f"  next: {safe(hint)}"] if hint else [])]) + "\n"

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Owners(NamedTuple):
-    """`pids` by socket inode, ascending; `has_unreadable` when some process would not show its descriptors."""
+    """`pids` by socket inode, ascending; `has_unreadable` when some process would not show itself or its descriptors."""
 
     pids: dict[int, tuple[int, ...]]
     has_unreadable: bool
@@ -31,7 +31,7 @@ def find(inodes: Set[int], *, proc: str = "/proc") -> Owners:
         pids = sorted(int(name) for name in os.listdir(proc) if name.isdigit())
     except OSError as error:
         raise LookupFailedError(f"{proc}: {error.strerror}") from error
-    has_unreadable = False
+    has_unreadable = 1 not in pids  # every /proc has a PID 1; hidepid leaves out what it hides (proc(5))
     for pid in pids if wanted else ():
         holds, is_readable = _inodes_of(f"{proc}/{pid}/fd", wanted)
         has_unreadable |= not is_readable

@@ -1,0 +1,1 @@
+"""Real worlds for the tests: namespaces, servers, engines."""
