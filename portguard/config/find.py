@@ -11,6 +11,7 @@ import os
 import stat
 
 from portguard._namedtuple import NamedTuple
+from portguard.config.locate import locate
 from portguard.errors import ConfigError
 
 TYPE_CHECKING = False
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 FILE_NAME = "portguard.toml"
 PYPROJECT = "pyproject.toml"
 SIZE_LIMIT = 64 * 1024  # bytes
-_PYPROJECT_LIMIT = 4 * 1024 * 1024
+_LONGEST_LOOK = 4 * 1024 * 1024  # bytes; how far a pyproject.toml is searched for our table
 _CHECKOUT_MARKS = (".git", ".hg")  # .git is a file in a linked worktree
 
 
@@ -75,9 +76,10 @@ def find(cwd: str, environ: Mapping[str, str]) -> ConfigText | None:
                 continue
             reason = distrust(path, cwd=cwd, root=root)
             if reason is not None:
-                raise ConfigError(
-                    (f"{path}: refused: {reason}",), f"if you trust it, name it: portguard check --config {path}"
-                )
+                import shlex  # only on the way to an error
+
+                command = f"portguard check --config {shlex.quote(path)}"
+                raise ConfigError((f"{path}: refused: {reason}",), f"if you trust it, name it: {command}")
             if name == FILE_NAME:
                 return ConfigText(path, text, ())
             if _has_table(text):
@@ -94,15 +96,10 @@ def read(path: str) -> ConfigText:
     return ConfigText(path, text, ("tool", "portguard") if is_pyproject else ())
 
 
-def _has_table(text: bytes) -> bool:
-    """Whether a pyproject.toml has `[tool.portguard]`; one that cannot be parsed counts, so that its error is seen."""
-    import tomli  # only when a file speaks of portguard
-
-    try:
-        tool = tomli.loads(text.decode()).get("tool")
-    except (ValueError, RecursionError):
-        return True
-    return isinstance(tool, dict) and "portguard" in tool
+def _has_table(data: bytes) -> bool:
+    """Whether a pyproject.toml has `[tool.portguard]`; one broken before that place counts, so that it is seen."""
+    text = data.decode("utf-8", "replace").replace("\r\n", "\n")
+    return ("tool", "portguard") in locate(text) or "\n[tool.portguard" in text
 
 
 def distrust(path: str, *, cwd: str, root: str | None) -> str | None:
@@ -141,19 +138,18 @@ def _read(path: str, *, optional: bool) -> bytes | None:
         raise ConfigError((f"{path}: cannot be read: {error.strerror}",)) from error
     try:
         status = os.fstat(fd)
-        limit = _PYPROJECT_LIMIT if optional or os.path.basename(path) == PYPROJECT else SIZE_LIMIT
         if not stat.S_ISREG(status.st_mode):
             if optional:
                 return None
             raise ConfigError((f"{path}: is not a regular file",))
         with open(fd, "rb", closefd=False) as file:
-            data = file.read(limit + 1)
+            data = file.read(_LONGEST_LOOK if optional else SIZE_LIMIT + 1)
     except OSError as error:
         raise ConfigError((f"{path}: cannot be read: {error.strerror}",)) from error
     finally:
         os.close(fd)
-    if len(data) > limit:
-        if optional:
+    if len(data) > SIZE_LIMIT:
+        if optional and b"\n[tool.portguard" not in data:
             return None
-        raise ConfigError((f"{path}: is larger than {limit // 1024} KiB",), "a list of ports needs no more")
+        raise ConfigError((f"{path}: is larger than {SIZE_LIMIT // 1024} KiB",), "a list of ports needs no more")
     return data

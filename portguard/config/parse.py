@@ -20,14 +20,14 @@ if TYPE_CHECKING:
     from typing import Any
 
     from portguard.config.find import ConfigText
-
-    Path = tuple[str | int, ...]
+    from portguard.config.locate import Path, Place
 
 DECLARATION_LIMIT = 512
 KEYS = ("port", "host", "protocol", "env", "service", "owner", "optional", "description")
 _ROOT_KEYS = ("ports",)
 _TEXT_LIMIT = 1000
 _NAME_LIMIT = 63
+_DEEPEST = 64
 
 # Variables that change how programs run; a port number in one of them would at best break the shell.
 _FORBIDDEN_VARIABLES = ("PATH", "HOME", "SHELL", "IFS", "ENV", "BASH_ENV", "NODE_OPTIONS")
@@ -54,8 +54,8 @@ def parse(config: ConfigText, shown: str) -> tuple[Declaration, ...]:
 
     Raises ConfigError with all problems.
     """
-    text, document = _load(config.data, shown)
-    check = _Checker(locate(text))
+    document, places = _load(config.data, shown)
+    check = _Checker(places)
     declarations = check.document(document, config)
     if check.problems:
         raise ConfigError(tuple(sentence(shown, problem) for problem in sorted(check.problems)))
@@ -68,7 +68,7 @@ def sentence(shown: str, problem: Problem) -> str:
     return f"{shown}:{problem.line}:{problem.column}: {problem.what}{meant}"
 
 
-def _load(data: bytes, shown: str) -> tuple[str, dict[str, Any]]:
+def _load(data: bytes, shown: str) -> tuple[dict[str, Any], dict[Path, Place]]:
     try:
         # A byte order mark is what some editors write; line ends are one character to tomli.
         text = data.decode("utf-8-sig").replace("\r\n", "\n")
@@ -77,8 +77,15 @@ def _load(data: bytes, shown: str) -> tuple[str, dict[str, Any]]:
         column = len(before[before.rfind(b"\n") + 1 :].decode("utf-8", "replace")) + 1
         problem = Problem(before.count(b"\n") + 1, column, "not UTF-8, as TOML must be", None)
         raise ConfigError((sentence(shown, problem),)) from error
+    # Before tomli, which pays 1 KiB and more for each level of each key.
+    places = locate(text)
+    deepest = max(places, key=len, default=())
+    if len(deepest) > _DEEPEST:
+        line, column = places[deepest][:2]
+        problem = Problem(line, column, f"nested more than {_DEEPEST} levels deep", None)
+        raise ConfigError((sentence(shown, problem),))
     try:
-        return text, tomli.loads(text)
+        return tomli.loads(text), places
     except tomli.TOMLDecodeError as error:
         what = _SYNTAX.get(error.msg, f"not valid TOML: {error.msg[:1].lower()}{error.msg[1:]}")
         raise ConfigError((sentence(shown, Problem(error.lineno, error.colno, what, None)),)) from error
@@ -98,7 +105,7 @@ def closest(word: str, known: tuple[str, ...]) -> str | None:
 class _Checker:
     """Walks the parsed document, collecting `problems`; a value with a problem yields its default."""
 
-    def __init__(self, places: dict[Path, tuple[int, int, int, int]]) -> None:
+    def __init__(self, places: dict[Path, Place]) -> None:
         self.problems: list[Problem] = []
         self._places = places
 

@@ -6,6 +6,7 @@ fall-back to a predictable name in a shared place.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 
@@ -21,7 +22,7 @@ _HINT = "set PORTGUARD_STATE_DIR to a directory of your own"
 def path_of(environ: Mapping[str, str]) -> str:
     """Return the directory's path: $PORTGUARD_STATE_DIR, else $XDG_STATE_HOME/portguard, else its default.
 
-    Relative values are ignored, as the XDG Base Directory Specification demands. Raises StateError without a home.
+    A relative XDG_STATE_HOME is ignored, as its specification demands. Raises StateError without a home.
     """
     own = environ.get("PORTGUARD_STATE_DIR", "")
     if own:
@@ -32,10 +33,22 @@ def path_of(environ: Mapping[str, str]) -> str:
     local = environ.get("LOCALAPPDATA", "") if os.name == "nt" else ""
     if os.path.isabs(local):
         return os.path.join(local, "portguard")
-    home = environ.get("HOME", "") or os.path.expanduser("~")
+    home = environ.get("HOME", "") or _home_of_user()
     if not os.path.isabs(home):
         raise StateError("there is no home directory to keep leases in", _HINT)
     return os.path.join(home, ".local", "state", "portguard")
+
+
+def _home_of_user() -> str:
+    """Return the home directory the system knows of, empty if it knows of none."""
+    if os.name == "nt":
+        return os.path.expanduser("~")
+    import pwd  # POSIX only, and only without $HOME
+
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_dir
+    except KeyError:
+        return ""
 
 
 def open_directory(path: str, *, create: bool) -> int:
@@ -48,12 +61,14 @@ def open_directory(path: str, *, create: bool) -> int:
         if create:
             os.makedirs(os.path.dirname(path), exist_ok=True)
             if not os.path.isdir(path):
-                os.mkdir(path, 0o700)
+                with contextlib.suppress(FileExistsError):  # somebody else made it just now, or it is no directory
+                    os.mkdir(path, 0o700)
         if os.name == "nt":
             return -1
         fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except OSError as error:
-        raise StateError(f"the lease directory {path} cannot be used: {error.strerror}", _HINT) from error
+        reason = "it is a symbolic link" if os.path.islink(path) else error.strerror
+        raise StateError(f"the lease directory {path} cannot be used: {reason}", _HINT) from error
     status = os.fstat(fd)
     if status.st_uid != os.geteuid():
         os.close(fd)

@@ -107,7 +107,7 @@ def locked(path: str, key: str, *, clock: Callable[[], int] = now, deadline: flo
 
 @contextlib.contextmanager
 def readable(path: str, key: str, *, clock: Callable[[], int] = now) -> Iterator[Table | None]:
-    """Open the table for reading what is leased, without its lock; None where there is none or it cannot be used."""
+    """Open the table for reading what is leased, without its lock; None where there is none that can be understood."""
     try:
         directory = open_directory(path, create=False)
     except StateError:
@@ -118,7 +118,7 @@ def readable(path: str, key: str, *, clock: Callable[[], int] = now) -> Iterator
     except (OSError, StateError):
         fd = -1
     try:
-        yield Table(fd, clock) if fd >= 0 else None
+        yield Table(fd, clock) if fd >= 0 and _version_of(fd) == _VERSION else None
     finally:
         for descriptor in (fd, directory):
             if descriptor >= 0:
@@ -172,10 +172,10 @@ def _check_header(path: str, directory: int, name: str, fd: int) -> None:
         os.pwrite(fd, _HEADER.pack(_MAGIC, _VERSION, 0), 0)
         _remove_dead_tables(directory, name)
         return
-    magic, version, _ = _HEADER.unpack(header.ljust(_HEADER.size, b"\0"))
-    if magic == _MAGIC and size <= _SIZE_LIMIT:
-        if version == _VERSION:
-            return
+    version = _version_of(fd)
+    if version == _VERSION and size <= _SIZE_LIMIT:
+        return
+    if version not in (None, _VERSION):
         raise StateError(f"the lease table {os.path.join(path, name)} is of a newer portguard", "update portguard")
     # Under the lock: copied aside and emptied in place, so that everybody goes on using one and the same file.
     aside = _open(path, directory, _unused_name(path, directory, f"{name}.corrupt"), os.O_WRONLY | os.O_CREAT)
@@ -185,6 +185,12 @@ def _check_header(path: str, directory: int, name: str, fd: int) -> None:
         os.close(aside)
     os.ftruncate(fd, 0)
     os.pwrite(fd, _HEADER.pack(_MAGIC, _VERSION, 0), 0)
+
+
+def _version_of(fd: int) -> int | None:
+    """Return the version of the table's format, None if it is no table."""
+    magic, version, _ = _HEADER.unpack(os.pread(fd, _HEADER.size, 0).ljust(_HEADER.size, b"\0"))
+    return version if magic == _MAGIC else None
 
 
 def _unused_name(path: str, directory: int, stem: str) -> str:

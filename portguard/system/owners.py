@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Owners(NamedTuple):
-    """`pids` by socket inode, ascending; `has_unreadable` when some process would not show itself or its descriptors."""
+    """`pids` by socket inode, ascending; `has_unreadable` when some process hides itself or its descriptors."""
 
     pids: dict[int, tuple[int, ...]]
     has_unreadable: bool

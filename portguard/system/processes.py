@@ -6,6 +6,7 @@ Never the arguments, never the environment: they carry secrets. psutil is import
 from __future__ import annotations
 
 import os
+import sys
 
 import psutil
 
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from typing import TypeVar
 
     T = TypeVar("T")
+
+_COMM_LENGTH = 15  # bytes of a name that Linux keeps: TASK_COMM_LEN in include/linux/sched.h, without its NUL
 
 
 def describe(pid: int, *, proc: str = "/proc") -> Process:
@@ -30,7 +33,7 @@ def describe(pid: int, *, proc: str = "/proc") -> Process:
         uids = _ask(process.uids) if hasattr(process, "uids") else None
         return Process(
             pid=pid,
-            name=_ask(process.name),
+            name=_ask(lambda: _name(process)),
             user=_ask(process.username),
             exe=_ask(process.exe) or None,
             cwd=cwd,
@@ -39,6 +42,17 @@ def describe(pid: int, *, proc: str = "/proc") -> Process:
             uid=uids.real if uids else None,
             cwd_is_shared=cwd is not None and _is_same_directory(f"{proc}/{pid}/cwd", cwd),
         )
+
+
+def _name(process: psutil.Process) -> str:
+    """Return the name without what follows a space: on Linux psutil completes a cut name from argv[0].
+
+    A program that sets its own title has all its arguments there.
+    """
+    name = process.name()
+    if sys.platform != "linux":
+        return name
+    return name[:_COMM_LENGTH] + name[_COMM_LENGTH:].partition(" ")[0]
 
 
 def _ask(question: Callable[[], T]) -> T | None:

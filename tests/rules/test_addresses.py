@@ -1,0 +1,163 @@
+"""Claims about portguard.rules.addresses: what a host means, and which two addresses meet."""
+
+from __future__ import annotations
+
+import ipaddress
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from portguard.rules.addresses import (
+    ANY_V4,
+    ANY_V6,
+    canonical,
+    connection_overlaps,
+    expand,
+    is_alias,
+    is_mapped,
+    is_v6,
+    overlaps,
+)
+
+# Measured in the kernel: rows are holders, columns binders; X where the two exclude each other.
+NAMES = ("0.0.0.0", "127.0.0.1", "127.0.0.2", "::dual", "::v6only", "::1", "::ffff:127.0.0.1")
+TABLE = """
+0.0.0.0             X X X X . . X
+127.0.0.1           X X . X . . X
+127.0.0.2           X . X X . . .
+::dual              X X X X X X X
+::v6only            . . . X X X .
+::1                 . . . X X X .
+::ffff:127.0.0.1    X X . X . . X
+"""
+
+v4 = st.ip_addresses(v=4).map(str)
+v6 = st.ip_addresses(v=6).map(lambda address: canonical(str(address)) or "")
+mapped = v4.map("::ffff:{}".format)
+# Few enough values for two draws to be the same address now and then.
+few = st.sampled_from([name for name in NAMES if name not in ("::dual", "::v6only")] + ["::", "2001:db8::1"])
+addresses = st.one_of(few, v4, v6, mapped)
+
+
+def split(name: str) -> tuple[str, bool]:
+    """Return the address and the IPV6_V6ONLY flag that a name of the table stands for."""
+    return ("::", name == "::v6only") if name in ("::dual", "::v6only") else (name, True)
+
+
+@pytest.mark.parametrize("row", TABLE.strip().splitlines(), ids=lambda row: row.split()[0])
+def test_table(row: str) -> None:
+    """The measured table of overlaps, verbatim."""
+    name, *expected = row.split()
+    holder, holder_v6only = split(name)
+    found = [
+        "X" if overlaps(holder, binder, first_v6only=holder_v6only, second_v6only=binder_v6only) else "."
+        for binder, binder_v6only in map(split, NAMES)
+    ]
+    assert dict(zip(NAMES, found, strict=True)) == dict(zip(NAMES, expected, strict=True))
+
+
+@given(addresses, st.booleans(), addresses, st.booleans())
+def test_overlap_is_symmetric(first: str, first_v6only: bool, second: str, second_v6only: bool) -> None:
+    """Who came first makes no difference."""
+    assert overlaps(first, second, first_v6only=first_v6only, second_v6only=second_v6only) == overlaps(
+        second, first, first_v6only=second_v6only, second_v6only=first_v6only
+    )
+
+
+@given(addresses, st.booleans())
+def test_overlaps_itself(address: str, v6only: bool) -> None:
+    """The same address twice is a conflict."""
+    assert overlaps(address, address, first_v6only=v6only, second_v6only=v6only)
+
+
+@given(addresses)
+def test_wildcard_covers_its_family(address: str) -> None:
+    """0.0.0.0 covers all IPv4, mapped too; an IPv6-only :: all other IPv6; a dual-stack :: everything."""
+    in_v4 = not is_v6(address) or is_mapped(address)
+    assert overlaps(ANY_V4, address) == in_v4
+    assert overlaps(ANY_V6, address) != in_v4
+    assert overlaps(ANY_V6, address, first_v6only=False)
+
+
+@given(v4, v4)
+def test_mapped_is_its_ipv4_address(first: str, second: str) -> None:
+    """An IPv4-mapped address meets exactly what the IPv4 address meets, whichever side it is on."""
+    expected = overlaps(first, second)
+    assert overlaps(f"::ffff:{first}", second) == expected
+    assert overlaps(f"::ffff:{first}", f"::ffff:{second}") == expected
+
+
+@given(addresses, addresses)
+def test_specific_addresses_meet_only_themselves(first: str, second: str) -> None:
+    """Without a wildcard two addresses meet when they are one, a mapped one being its IPv4 address."""
+    plain = [address.removeprefix("::ffff:") if is_mapped(address) else address for address in (first, second)]
+    if not {ANY_V4, ANY_V6} & set(plain):
+        assert overlaps(first, second) == (plain[0] == plain[1])
+
+
+@given(addresses, addresses)
+def test_connection_takes_no_less_than_its_address(declared: str, local: str) -> None:
+    """A connection is in the way wherever its address is, and an IPv6 one of the IPv4 wildcard besides."""
+    extra = is_v6(local) and not is_mapped(local) and declared in (ANY_V4, "127.0.0.6")
+    assert connection_overlaps(declared, local) == (overlaps(declared, local) or extra)
+
+
+@given(st.one_of(addresses, st.ip_addresses().map(str), st.ip_addresses(v=6).map(lambda address: address.exploded)))
+def test_canonical_is_idempotent(host: str) -> None:
+    """A canonical address is its own canonical form, and still the same address."""
+    once = canonical(host)
+    assert once is not None
+    assert canonical(once) == once
+    assert ipaddress.ip_address(once) == ipaddress.ip_address(host)
+
+
+@given(st.ip_addresses(v=6))
+def test_canonical_ignores_spelling(address: ipaddress.IPv6Address) -> None:
+    """Every spelling of an address has the same canonical form."""
+    spellings = {str(address), address.exploded, str(address).upper(), address.exploded.upper()}
+    assert len({canonical(spelling) for spelling in spellings}) == 1
+
+
+@pytest.mark.parametrize(
+    ("host", "expected"),
+    [
+        ("*", "*"),
+        ("localhost", "localhost"),
+        ("0.0.0.0", "0.0.0.0"),
+        ("::0", "::"),
+        ("0:0:0:0:0:0:0:1", "::1"),
+        ("2001:DB8::1", "2001:db8::1"),
+        ("::ffff:7f00:1", "::ffff:127.0.0.1"),
+        ("::FFFF:127.0.0.1", "::ffff:127.0.0.1"),
+        ("fe80::1%lo", "fe80::1%lo"),
+    ],
+)
+def test_canonical_forms(host: str, expected: str) -> None:
+    """The form is the one the kernel prints; mapped addresses are dotted."""
+    assert canonical(host) == expected
+
+
+@given(st.text(max_size=12))
+def test_canonical_of_anything(text: str) -> None:
+    """What is neither an alias nor an address has no canonical form, and no text is an error."""
+    try:
+        is_address = bool(ipaddress.ip_address(text))
+    except ValueError:
+        is_address = False
+    assert (canonical(text) is not None) == (is_address or is_alias(text))
+
+
+@pytest.mark.parametrize("text", ["", "127.1", "0127.0.0.1", "127.0.0.1/8", "[::1]", "example.com", "Localhost", "0"])
+def test_no_addresses(text: str) -> None:
+    """Names, prefixes, brackets and the resolver's short forms are not addresses here."""
+    assert canonical(text) is None
+
+
+@given(st.lists(st.one_of(addresses, st.sampled_from(["*", "localhost"]))))
+def test_expand(hosts: list[str]) -> None:
+    """Aliases become one address of each family, the others stay, in order, none twice and none an alias."""
+    meaning = {"*": [ANY_V4, ANY_V6], "localhost": ["127.0.0.1", "::1"]}
+    expected = [address for host in hosts for address in meaning.get(host, [host])]
+    found = expand(hosts)
+    assert list(found) == sorted(set(expected), key=expected.index)

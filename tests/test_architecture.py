@@ -1,0 +1,129 @@
+"""The house's directions: who may import whom, and what nobody may load at once."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "portguard"
+MODULES = sorted(PACKAGE.rglob("*.py"))
+
+# Room by room: the rooms of the package it may import besides itself. `model` and `errors` are everybody's.
+EVERYBODY = {"model", "errors", "_namedtuple"}
+ALLOWED: dict[str, set[str]] = {
+    "model": {"_namedtuple"},
+    "errors": set(),
+    "_namedtuple": set(),
+    "rules": set(),
+    "config": {"rules"},
+    "sources": {"rules"},
+    "system": {"rules"},
+    "leases": {"rules"},
+    "render": {"rules"},
+    "api": {"config", "sources", "system", "leases", "rules"},
+    "cli": {"api", "render", "rules", "__init__"},
+    "__main__": {"cli"},
+    "__init__": {"api"},
+}
+TOUCHES_THE_SYSTEM = {
+    "_socket", "fcntl", "glob", "http", "io", "multiprocessing", "os", "pathlib", "psutil", "select", "shutil", "signal",
+    "socket",     "subprocess", "sys", "tempfile", "threading", "urllib",
+}  # fmt: skip
+PURE = {"rules": TOUCHES_THE_SYSTEM | {"time"}, "render": TOUCHES_THE_SYSTEM}
+EVERYWHERE_BUT_CLI = {"typer", "rich"}
+
+
+def room_of(path: Path) -> str:
+    """Return the room a module belongs to: its folder, or its own name at the top."""
+    relative = path.relative_to(PACKAGE)
+    return relative.parts[0] if len(relative.parts) > 1 else relative.stem
+
+
+def imports_of(path: Path) -> set[str]:
+    """Return the full names of all modules a file imports anywhere, also inside functions and for type checkers."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            found.update(f"{node.module}.{alias.name}" for alias in node.names)
+    return found
+
+
+def rooms_imported(path: Path) -> set[str]:
+    """Return the package's rooms that a file imports."""
+    rooms = set()
+    for name in imports_of(path):
+        parts = name.split(".")
+        if parts[0] == "portguard":
+            is_room = len(parts) > 1 and (parts[1] in ALLOWED)
+            rooms.add(parts[1] if is_room else "__init__")
+    return rooms
+
+
+def test_every_room_is_known() -> None:
+    """A new room must be given its directions here."""
+    assert {room_of(path) for path in MODULES} <= set(ALLOWED)
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_directions(path: Path) -> None:
+    """A module imports only the rooms its own room may."""
+    room = room_of(path)
+
+    assert rooms_imported(path) - {room} - EVERYBODY <= ALLOWED[room]
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_forbidden_imports(path: Path) -> None:
+    """`rules` and `render` import nothing that touches the system; Typer lives in `cli` alone."""
+    room = room_of(path)
+    roots = {name.split(".")[0] for name in imports_of(path)}
+
+    assert not roots & PURE.get(room, set())
+    assert room == "cli" or not roots & EVERYWHERE_BUT_CLI
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_only_the_command_line_prints_and_exits(path: Path) -> None:
+    """`print`, `sys.exit` and writing to the standard streams happen in `cli` and `__main__` alone."""
+    if room_of(path) in ("cli", "__main__"):
+        return
+    names = {ast.unparse(node.func) for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)}
+
+    assert not names & {"print", "exit", "quit", "sys.exit", "os._exit", "sys.stdout.write", "sys.stderr.write"}
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_size_and_purpose(path: Path) -> None:
+    """No module is longer than 600 lines, and each says what it is for."""
+    text = path.read_text()
+
+    assert len(text.splitlines()) <= 600
+    assert ast.get_docstring(ast.parse(text))
+
+
+def test_the_library_s_face_is_light() -> None:
+    """`import portguard` loads no module outside the package that a bare interpreter has not loaded."""
+    program = "import sys; before = set(sys.modules); import portguard; print(*sorted(set(sys.modules) - before))"
+
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT)
+
+    assert done.stdout.split() == ["__future__", "portguard"]
+
+
+def test_all_names_of_the_face_exist() -> None:
+    """Every public name can be imported, and `dir` shows it."""
+    import portguard
+
+    for name in portguard.__all__:
+        assert getattr(portguard, name) is not None
+        assert name in dir(portguard)
+    with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
+        _ = portguard.nonsense

@@ -1,0 +1,201 @@
+"""What other users and sandboxed processes get: a Python run as somebody else, with less of /proc, without netlink."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import functools
+import json
+import os
+import platform
+import select
+import struct
+import subprocess
+import sys
+import sysconfig
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+import portguard
+from tests.worlds.capabilities import NOBODY, REQUIRE_ALL
+from tests.worlds.netns import PrivateNetns
+
+_TIMEOUT = 60.0
+
+# ---------------------------------------------------------------- as another user
+
+
+class Interpreter(NamedTuple):
+    """A Python that a user can run, and the variables with which it finds portguard."""
+
+    program: str
+    environ: Mapping[str, str]
+
+
+_VERSION = ".".join(map(str, sys.version_info[:2]))
+# Modules that are imported late must be within the user's reach as well.
+_TRIAL = f"""
+import asyncio, ctypes, json, os, sqlite3, subprocess, sys
+import psutil, tomli
+import portguard.api.check, portguard.cli.main
+assert sys.version.startswith("{_VERSION}."), "another version: " + sys.version
+os.stat(sys.executable)  # the exec is still root's: without this, one installation could run on another's library
+"""
+
+
+def _becoming(uid: int) -> list[str]:
+    return ["setpriv", f"--reuid={uid}", f"--regid={uid}", "--clear-groups", "--"]
+
+
+@functools.cache
+def _find_interpreter(uid: int) -> Interpreter | str:
+    """Find one, or say why there is none: the tests' own may lie in a directory closed to others, root's home."""
+    project = str(Path(portguard.__file__).resolve().parent.parent)
+    environ = {
+        name: value for name, value in os.environ.items() if not name.startswith(("PORTGUARD_", "PYTHON", "COV_"))
+    }
+    environ["HOME"] = "/nonexistent"
+    environ["PYTHONDONTWRITEBYTECODE"] = "1"
+    environ["PYTHONPATH"] = os.pathsep.join((project, sysconfig.get_path("purelib"), sysconfig.get_path("platlib")))
+    reasons = []
+    for program in (sys.executable, f"/usr/bin/python{_VERSION}", f"/usr/local/bin/python{_VERSION}"):
+        done = subprocess.run(
+            [*_becoming(uid), program, "-c", _TRIAL],
+            env=environ, cwd="/", capture_output=True, text=True, check=False, timeout=_TIMEOUT,
+        )  # fmt: skip
+        if done.returncode == 0:
+            return Interpreter(program, environ)
+        reasons.append(f"{program}: {done.stderr.strip().rpartition(chr(10))[2]}")
+    return "; ".join(reasons)
+
+
+def interpreter(uid: int) -> Interpreter:
+    """Return a Python of our version that this user can run; without one the test is skipped, saying what was tried."""
+    found = _find_interpreter(uid)
+    if isinstance(found, Interpreter):
+        return found
+    message = f"user {uid} can run no Python {_VERSION} with portguard: {found}"
+    if os.environ.get(REQUIRE_ALL) == "1":
+        pytest.fail(message, pytrace=False)
+    pytest.skip(message)
+
+
+def as_user(
+    argv: Sequence[str],
+    uid: int = NOBODY,
+    ns: PrivateNetns | None = None,
+    *,
+    inside: Sequence[str] = (),
+    environ: Mapping[str, str] | None = None,
+    **options: Any,
+) -> subprocess.CompletedProcess[str]:
+    """Run a Python with `argv` as that user, such as ["-m", "portguard", "check", "80"]; needs root.
+
+    `inside` is a command that runs another one in a narrower world, started as root: one of WITHOUT. Other options go
+    to `subprocess.run`.
+    """
+    program, base = interpreter(uid)
+    command = [*inside, *_becoming(uid), program, *argv]
+    options.setdefault("cwd", "/")
+    return subprocess.run(
+        command if ns is None else ns.argv(command),
+        env={**base, **(environ or {})}, capture_output=True, text=True, check=False, timeout=_TIMEOUT, **options,
+    )  # fmt: skip
+
+
+# ---------------------------------------------------------------- with less of /proc
+
+
+def _mounting(command: str) -> tuple[str, ...]:
+    return ("unshare", "-m", "sh", "-c", f'{command} && exec "$@"', "sh")
+
+
+# By name: commands that run another one where something is missing. The mounts are private to it.
+WITHOUT: dict[str, tuple[str, ...]] = {
+    "nothing": (),
+    "proc": _mounting("mount -t tmpfs none /proc"),
+    "proc-net": _mounting("mount -t proc -o subset=pid proc /proc"),
+    "other-users": _mounting("mount -t proc -o hidepid=2 proc /proc"),
+    "other-processes": ("unshare", "-p", "-f", "--mount-proc"),
+}
+
+# ---------------------------------------------------------------- without netlink
+
+# linux/seccomp.h, linux/filter.h, linux/audit.h; the number of socket(2) by machine.
+_SOCKET_CALL = {"x86_64": (0xC000003E, 41), "aarch64": (0xC00000B7, 198)}
+_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER = 22, 2
+_LOAD, _JUMP_IF_EQUAL, _RETURN = 0x20, 0x15, 0x06
+_ALLOW, _FAIL_WITH = 0x7FFF0000, 0x00050000
+_AF_NETLINK, _EAFNOSUPPORT = 16, 97
+
+can_deny_netlink = sys.platform == "linux" and platform.machine() in _SOCKET_CALL
+
+
+def deny_netlink() -> None:
+    """Make netlink sockets unavailable to this process and all its children, as systemd's RestrictAddressFamilies does.
+
+    Meant as `preexec_fn`; needs root, or no_new_privs.
+    """
+    architecture, number = _SOCKET_CALL[platform.machine()]
+    steps = (
+        (_LOAD, 0, 0, 4),  # seccomp_data.arch
+        (_JUMP_IF_EQUAL, 0, 5, architecture),
+        (_LOAD, 0, 0, 0),  # seccomp_data.nr
+        (_JUMP_IF_EQUAL, 0, 3, number),
+        (_LOAD, 0, 0, 16),  # the low half of seccomp_data.args[0]: little-endian
+        (_JUMP_IF_EQUAL, 0, 1, _AF_NETLINK),
+        (_RETURN, 0, 0, _FAIL_WITH | _EAFNOSUPPORT),
+        (_RETURN, 0, 0, _ALLOW),
+    )
+    code = ctypes.create_string_buffer(b"".join(struct.pack("=HBBI", *step) for step in steps))
+    program = struct.pack("@HP", len(steps), ctypes.addressof(code))
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, program, 0, 0) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, f"seccomp: {os.strerror(number)}")
+
+
+# ---------------------------------------------------------------- sockets of another user
+
+_HOLD = """
+import json, socket, sys
+held = []
+for protocol, address, port, state in json.loads(sys.argv[1]):
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM if protocol == "tcp" else socket.SOCK_DGRAM)
+    sock.bind((address, port))
+    if state == "listen":
+        sock.listen()
+    held.append(sock)
+print(json.dumps([sock.getsockname()[1] for sock in held]), flush=True)
+sys.stdin.read()
+"""
+
+
+class Held(NamedTuple):
+    """A process that holds sockets, and their ports."""
+
+    pid: int
+    ports: list[int]
+
+
+@contextlib.contextmanager
+def holding(sockets: Sequence[tuple[str, str, int, str]], uid: int, ns: PrivateNetns | None = None) -> Iterator[Held]:
+    """Let a process of that user hold sockets: (protocol, address, port or 0, "listen" or "bound") each."""
+    program, environ = interpreter(uid)
+    command = [*_becoming(uid), program, "-c", _HOLD, json.dumps(list(sockets))]
+    with subprocess.Popen(
+        command if ns is None else ns.argv(command),
+        env=dict(environ), cwd="/", stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    ) as process:  # fmt: skip
+        assert process.stdin is not None
+        assert process.stdout is not None
+        try:
+            assert select.select([process.stdout], [], [], _TIMEOUT)[0], "the holder says nothing"
+            yield Held(process.pid, json.loads(process.stdout.readline()))
+        finally:
+            process.stdin.close()
+            process.wait(_TIMEOUT)
