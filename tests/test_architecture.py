@@ -31,8 +31,8 @@ ALLOWED: dict[str, set[str]] = {
     "__init__": {"api"},
 }
 TOUCHES_THE_SYSTEM = {
-    "_socket", "fcntl", "glob", "http", "io", "multiprocessing", "os", "pathlib", "psutil", "select", "shutil", "signal",
-    "socket",     "subprocess", "sys", "tempfile", "threading", "urllib",
+    "_socket", "fcntl", "glob", "http", "io", "multiprocessing", "os", "pathlib", "psutil", "select", "shutil",
+    "signal", "socket", "subprocess", "sys", "tempfile", "threading", "urllib",
 }  # fmt: skip
 PURE = {"rules": TOUCHES_THE_SYSTEM | {"time"}, "render": TOUCHES_THE_SYSTEM}
 EVERYWHERE_BUT_CLI = {"typer", "rich"}

@@ -39,9 +39,11 @@ def _paragraph(port: PortReport, cwd: str, *, colour: bool) -> str:
 
 
 def _details(holders: Iterable[Holder]) -> list[str]:
-    """Return one line a process: since when, in which directory, of which program."""
-    processes = {process.pid: process for holder in holders for process in holder.processes}
-    lines = [line for line in map(_detail, list(processes.values())[:_PROCESSES_SHOWN]) if line]
+    """Return one line a process: since when, and in which directory."""
+    processes = list({process.pid: process for holder in holders for process in holder.processes}.values())
+    if len(processes) == 1:
+        return [line for line in (_detail(processes[0]),) if line]
+    lines = [f"pid {process.pid}: {_detail(process) or 'gone'}" for process in processes[:_PROCESSES_SHOWN]]
     hidden = len(processes) - _PROCESSES_SHOWN
     return [*lines, f"and {hidden} more processes"] if hidden > 0 else lines
 
@@ -52,7 +54,7 @@ def _detail(process: Process) -> str:
         parts.append(f"since {time.strftime('%Y-%m-%d %H:%M:%S', time.localtime(process.started_at))}")
     if process.cwd:
         parts.append(f"in {safe(process.cwd, _PATH_LIMIT)}")
-    return f"pid {process.pid}: {', '.join(parts)}" if parts else ""
+    return ", ".join(parts)
 
 
 def _path(path: str | None, cwd: str) -> str:
@@ -60,10 +62,14 @@ def _path(path: str | None, cwd: str) -> str:
 
 
 def _summary(report: CheckReport, cwd: str) -> str:
-    counts = ", ".join(f"{count} {verdict}" for verdict, count in report.summary.items() if count)
+    counts = ", ".join(_counted(count, verdict) for verdict, count in report.summary.items() if count)
     total = len(report.ports)
     sums = f"{total} port{'' if total == 1 else 's'}: {counts or 'none declared'}"
     return f"{sums} ({_path(report.config, cwd)})" if report.config else sums
+
+
+def _counted(count: int, verdict: str) -> str:
+    return f"{count} {verdict}{'s' if verdict == 'conflict' and count > 1 else ''}"
 
 
 def check_notes(report: CheckReport) -> str:

@@ -61,11 +61,11 @@ def test_check_says_what_up_will_do(engine: Engine, tmp_path: Path) -> None:
     assert engine.compose(first, "up", "-d").returncode == 0
     during = check(engine, second)
     up_during = engine.compose(second, "up", "-d")
-    engine.compose(second, "down")
-    engine.compose(first, "down")
+    engine.compose(second, "down", "-t", "0")
+    engine.compose(first, "down", "-t", "0")
     after = check(engine, second)
     up_after = engine.compose(second, "up", "-d")
-    engine.compose(second, "down")
+    engine.compose(second, "down", "-t", "0")
 
     entry = during["data"]["ports"][0]
     assert (during["exit_code"], entry["verdict"], entry["cause"]) == (1, "conflict", "listener")
