@@ -15,9 +15,6 @@ ANY_V6 = "::"
 _MAPPED = "::ffff:"
 _ALIASES = {"*": (ANY_V4, ANY_V6), "localhost": ("127.0.0.1", "::1")}
 
-# What the kernel notes as the IPv4 address of an IPv6 socket (LOOPBACK4_IPV6, include/net/ipv6.h).
-_V4_OF_V6_SOCKETS = "127.0.0.6"
-
 
 def canonical(host: str) -> str | None:
     """Return `host` as the kernel prints it, or None when it is neither "*", "localhost" nor an IP address.
@@ -83,8 +80,6 @@ def connection_overlaps(declared: str, local: str) -> bool:
     """Whether a connection whose local address is `local` occupies `declared`.
 
     A socket that was never bound explicitly is not IPV6_V6ONLY, so a plain IPv6 connection also excludes the IPv4
-    wildcard, though no IPv4 address but the kernel's stand-in (measured; LOOPBACK4_IPV6).
+    wildcard, though no other IPv4 address (measured; the kernel's stand-in for one, 127.0.0.6, is nobody's address).
     """
-    if overlaps(declared, local):
-        return True
-    return is_v6(local) and not is_mapped(local) and declared in (ANY_V4, _V4_OF_V6_SOCKETS)
+    return overlaps(declared, local) or (is_v6(local) and not is_mapped(local) and declared == ANY_V4)

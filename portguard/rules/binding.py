@@ -35,18 +35,15 @@ def excludes(protocol: Protocol, state: str, holder: Options, binder: Options, *
     return not shares_address or (protocol == "tcp" and state == "listen")
 
 
-# errno names to what they say about the endpoint. Windows' numbers are WSAE* ones; Python maps them to these names
-# except WSAEACCES (10013), which is EACCES by name too but means an excluded range or an exclusive owner there.
+# errno names to what they say about the endpoint. WSAEACCES (10013) is Windows' own: an excluded range, or an exclusive
+# owner; the other Winsock errors go by the names of errno.
 _OUTCOMES: dict[str, Outcome] = {
     "EADDRINUSE": "busy",
-    "WSAEADDRINUSE": "busy",
     "EACCES": "no-permission",
     "EPERM": "no-permission",
     "WSAEACCES": "excluded",
     "EADDRNOTAVAIL": "not-local",
-    "WSAEADDRNOTAVAIL": "not-local",
     "EAFNOSUPPORT": "no-family",
-    "WSAEAFNOSUPPORT": "no-family",
     "EPROTONOSUPPORT": "no-family",
     "ENODEV": "not-local",
 }

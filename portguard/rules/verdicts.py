@@ -81,7 +81,7 @@ def _occupies(socket: Socket, address: str) -> bool:
     if cause_of(socket.protocol, socket.state) in ("listener", "bound"):
         # Where the table does not tell, a wildcard counts as dual-stack: the bind has said that something is there.
         return overlaps(address, socket.address, second_v6only=bool(socket.v6only))
-    return connection_overlaps(address, socket.address)
+    return overlaps(address, socket.address) if socket.v6only else connection_overlaps(address, socket.address)
 
 
 class Decision(NamedTuple):

@@ -28,9 +28,12 @@ if TYPE_CHECKING:
 
 # ~SO_REUSEADDR, winsock2.h; the constant exists in Python on Windows alone.
 _SO_EXCLUSIVEADDRUSE = ~4
-_WSAEACCES = 10013
-_TRIES = 4
-_LONGEST_PAUSE = 0.010  # seconds; measured: three retries of 1-10 ms end all false conflicts between probers
+# "Windows Sockets Error Codes"; Python names them WSAE* there, and 10013 like the C library's EACCES, which it is not.
+_WINSOCK_NAMES = {10013: "WSAEACCES", 10047: "EAFNOSUPPORT", 10048: "EADDRINUSE", 10049: "EADDRNOTAVAIL"}
+# Measured with 16 processes probing one free UDP port in a loop on two busy cores. A prober can be preempted while it
+# is bound, so what ends false conflicts is the time that all tries span: about 100 ms.
+_TRIES = 10
+_STEP = 0.003  # seconds by which the pauses grow
 
 
 def probe(
@@ -44,14 +47,14 @@ def probe(
 ) -> str | None:
     """Try the bind that a usual server would make; return None on success, else the errno's name.
 
-    The names are those of `errno`, with "WSAEACCES" for Windows' 10013, which means an excluded range there.
+    The names are those of `errno` on every system, with "WSAEACCES" for Windows' 10013, an excluded range there.
     A busy answer is asked again a few times where two probes could see each other: UDP, and outside Linux.
     """
     shareable = platform == "linux" and protocol == "tcp"
     error = None
     for attempt in range(1 if shareable else _TRIES):
         if attempt:
-            (between or pause)()
+            pause(attempt) if between is None else between()
         error = _bind_once(protocol, address, port, platform=platform, new_socket=new_socket)
         if error != "EADDRINUSE":
             break
@@ -69,9 +72,9 @@ def probe_addresses(address: str, platform: str = sys.platform) -> tuple[str, ..
     return (address,)
 
 
-def pause() -> None:
-    """Wait a random moment of at most 10 ms, so that probes that met do not meet again."""
-    time.sleep(_LONGEST_PAUSE * (os.urandom(1)[0] + 1) / 256)
+def pause(attempt: int = 3) -> None:
+    """Wait a random moment, so that probes that met do not meet again; longer with each attempt, 5 to 9 ms at 3."""
+    time.sleep(attempt * _STEP * (256 + os.urandom(1)[0]) / 512)
 
 
 def _bind_once(protocol: Protocol, address: str, port: int, *, platform: str, new_socket: SocketFactory) -> str | None:
@@ -110,8 +113,10 @@ def socket_address(address: str, port: int) -> tuple[str, int] | tuple[str, int,
 
 
 def _name_of(error: OSError, platform: str) -> str:
-    if platform == "win32" and getattr(error, "winerror", None) == _WSAEACCES:
-        return "WSAEACCES"
+    if platform == "win32":
+        name = _WINSOCK_NAMES.get(getattr(error, "winerror", None) or error.errno or 0)
+        if name is not None:
+            return name
     return errno.errorcode.get(error.errno or 0, str(error.errno))
 
 
@@ -124,7 +129,8 @@ def is_bindable(protocol: Protocol, port: int, *, platform: str = sys.platform) 
     kind = _socket.SOCK_STREAM if protocol == "tcp" else _socket.SOCK_DGRAM
     if platform != "linux":
         return all(
-            _bind_once(protocol, address, port, platform=platform, new_socket=_socket.socket) in (None, "EAFNOSUPPORT")
+            _bind_once(protocol, address, port, platform=platform, new_socket=_socket.socket)
+            in (None, "EAFNOSUPPORT", "EADDRNOTAVAIL")
             for wildcard in (ANY_V4, ANY_V6)
             for address in probe_addresses(wildcard, platform)
         )

@@ -20,7 +20,7 @@ from tests.worlds.netns import run_in_netns
 if TYPE_CHECKING:
     from portguard.model import Protocol
 
-STARTS = 5000
+TRIES = 5000
 PROBERS = 16
 PROBES_EACH = 1000
 TOGETHER = 30.0  # seconds until every process must be there
@@ -31,14 +31,57 @@ fork = multiprocessing.get_context("fork")
 
 
 class Beside(NamedTuple):
-    """What a server met that started again and again while another process probed its port."""
+    """How often a thing was tried, and happened, while another process went through how many probes."""
 
-    failures: int
-    probes: int
+    tries: int = 0
+    happened: int = 0
+    probes: int = 0
 
 
-def start_server(port: int) -> bool:
-    """Start and stop a server as node, Go and Python do; whether it could."""
+def try_beside(
+    prober: Callable[[int], object], attempt: Callable[[int], bool], is_enough: Callable[[Beside], bool]
+) -> Beside:
+    """Try a thing with a port until it is enough, while a process probes the port; runs in a private namespace."""
+    port = fresh_port()
+    probes = fork.RawValue("Q", 0)  # one writer
+    stop = fork.Event()
+
+    def probe_until_stopped() -> None:
+        while not stop.is_set():
+            prober(port)
+            probes.value += 1
+
+    process = fork.Process(target=probe_until_stopped)
+    process.start()
+    deadline = time.monotonic() + TOGETHER
+    while not probes.value:
+        assert time.monotonic() < deadline, "the prober never began"
+        time.sleep(0.001)
+    began = probes.value
+    result = Beside()
+    deadline = time.monotonic() + LONGEST
+    while not is_enough(result):
+        assert time.monotonic() < deadline, f"not enough: {result}"
+        happened = attempt(port)
+        result = Beside(result.tries + 1, result.happened + happened, probes.value - began)
+    stop.set()
+    process.join(LONGEST)
+    assert process.exitcode == 0
+    return result
+
+
+def is_thorough(so_far: Beside) -> bool:
+    """Enough to rely on that it never happens."""
+    return so_far.tries >= TRIES and so_far.probes >= PROBES_EACH
+
+
+def has_happened(so_far: Beside) -> bool:
+    """Enough to know that it can happen."""
+    return so_far.happened > 0
+
+
+def fails_to_start(port: int) -> bool:
+    """Start and stop a server as node, Go and Python do; whether it could not."""
     with socket.socket() as server:
         server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -47,39 +90,21 @@ def start_server(port: int) -> bool:
         except OSError as error:
             if error.errno != errno.EADDRINUSE:
                 raise
-            return False
-    return True
+            return True
+    return False
 
 
-def start_beside(prober: Callable[[int], object], is_enough: Callable[[Beside], bool]) -> Beside:
-    """Start servers until it is enough, while a process probes; runs in a private namespace."""
-    port = fresh_port()
-    probes = fork.Value("Q", 0)
-    stop = fork.Event()
+def connects(port: int) -> bool:
+    """Whether a client meets somebody there."""
+    with socket.socket() as client:
+        # Another address than the probed one: a client that is given the probed port would meet itself.
+        client.bind(("127.0.0.2", 0))
+        return client.connect_ex((HOST, port)) == 0
 
-    def probe_until_stopped() -> None:
-        while not stop.is_set():
-            prober(port)
-            with probes.get_lock():
-                probes.value += 1
 
-    process = fork.Process(target=probe_until_stopped)
-    process.start()
-    deadline = time.monotonic() + TOGETHER
-    while not probes.value:
-        assert time.monotonic() < deadline, "the prober never began"
-        time.sleep(0.001)
-    began, failures, starts = probes.value, 0, 0
-    deadline = time.monotonic() + LONGEST
-    while starts < STARTS or not is_enough(Beside(failures, probes.value - began)):
-        assert time.monotonic() < deadline, f"{failures} of {starts} starts failed beside {probes.value - began} probes"
-        failures += not start_server(port)
-        starts += 1
-    result = Beside(failures, probes.value - began)
-    stop.set()
-    process.join(LONGEST)
-    assert process.exitcode == 0
-    return result
+def probe_as_shipped(port: int) -> str | None:
+    """Ask as portguard does."""
+    return probe("tcp", HOST, port)
 
 
 def bind_without_options(port: int) -> None:
@@ -92,23 +117,27 @@ def bind_without_options(port: int) -> None:
                 raise
 
 
+def bind_and_listen(port: int) -> None:
+    """Ask as a probe would that leaves nothing to chance."""
+    fails_to_start(port)
+
+
 @pytest.mark.needs("netns")
-def test_servers_start_beside_a_prober() -> None:
-    """Of 5,000 starts and more not one fails while another process probes the port 1,000 times and more."""
-
-    def is_enough(so_far: Beside) -> bool:
-        return so_far.probes >= PROBES_EACH
-
-    result = run_in_netns(start_beside, lambda port: probe("tcp", HOST, port), is_enough, timeout=2 * LONGEST)
+@pytest.mark.parametrize("attempt", [fails_to_start, connects])
+def test_probe_is_not_noticed(attempt: Callable[[int], bool]) -> None:
+    """While a process probes a port, no server fails to start on it and no client connects, 5,000 times and more."""
+    result = run_in_netns(try_beside, probe_as_shipped, attempt, is_thorough, timeout=3 * LONGEST)
+    assert result.tries >= TRIES
     assert result.probes >= PROBES_EACH
-    assert result.failures == 0, result
+    assert result.happened == 0, result
 
 
 @pytest.mark.needs("netns")
-def test_careless_prober_would_be_noticed() -> None:
-    """The same arrangement notices a probe without SO_REUSEADDR, which does make servers fail."""
-    result = run_in_netns(start_beside, bind_without_options, lambda so_far: so_far.failures > 0, timeout=2 * LONGEST)
-    assert result.failures > 0, result
+@pytest.mark.parametrize(("prober", "attempt"), [(bind_without_options, fails_to_start), (bind_and_listen, connects)])
+def test_careless_probe_would_be_noticed(prober: Callable[[int], None], attempt: Callable[[int], bool]) -> None:
+    """The same arrangement notices a probe without SO_REUSEADDR, and one that listens."""
+    result = run_in_netns(try_beside, prober, attempt, has_happened, timeout=3 * LONGEST)
+    assert result.happened > 0
 
 
 def probe_together(protocol: Protocol, ask: Callable[[Protocol, str, int], str | None]) -> Counter[str | None]:
