@@ -6,6 +6,7 @@
       NoFreePortError       the pool is exhausted; counts per reason         exit 1
       StateError            the lease store cannot be used                   exit 3
         LockTimeoutError    somebody else holds its lock                     exit 3
+      ProbeError            no bind can be tried here at all                  exit 3
       LookupFailedError     an explaining look-up failed (never leaves `api`)
       OutputError           the answer could not be written                  exit 3
 
@@ -69,6 +70,12 @@ class LockTimeoutError(StateError):
     """The lease store stayed locked by another process past the deadline."""
 
     code = "lock-timeout"
+
+
+class ProbeError(PortguardError):
+    """No test socket can be made or bound at all, for a reason that has nothing to do with the port."""
+
+    code = "probe"
 
 
 class LookupFailedError(PortguardError):

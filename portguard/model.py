@@ -96,11 +96,30 @@ class Process(NamedTuple):
     cwd_is_shared: bool = False
 
 
+class Compose(NamedTuple):
+    """What a container's labels say about the compose project it came from. Labels are anybody's to write."""
+
+    project: str
+    service: str | None
+    working_dir: str | None
+
+
+class Container(NamedTuple):
+    """A container that holds a port: `engine` is "docker" or "podman", `id` the full identifier."""
+
+    engine: str
+    id: str
+    name: str
+    image: str | None = None
+    compose: Compose | None = None
+
+
 class Holder(NamedTuple):
     """The socket that occupies an endpoint, and who is behind it.
 
-    `processes_complete` is False when the search stopped before it had seen every process.
-    `state` is None when no socket table could be read; `uid` is the socket's user where the table tells.
+    `processes_complete` is False when the search stopped before it had seen every process, or was not allowed to.
+    `state` is None when no socket table could be read; `uid` is the socket's user where the table tells; `unit` is the
+    systemd unit its processes run in.
     """
 
     protocol: Protocol
@@ -110,8 +129,8 @@ class Holder(NamedTuple):
     owner_status: OwnerStatus
     processes: tuple[Process, ...] = ()
     processes_complete: bool = True
-    container: None = None
-    unit: None = None
+    container: Container | None = None
+    unit: str | None = None
     uid: int | None = None
 
 

@@ -13,7 +13,7 @@ import os
 import sys
 
 from portguard._namedtuple import NamedTuple
-from portguard.errors import ConfigError, LockTimeoutError, NoFreePortError, StateError, UsageError
+from portguard.errors import ConfigError, LockTimeoutError, NoFreePortError, ProbeError, StateError, UsageError
 from portguard.leases import directory, take
 from portguard.model import FreePort, FreeReport, Note
 from portguard.rules import candidates, ranges
@@ -82,11 +82,13 @@ def hand_out(
 
     def refuse(port: int) -> str | None:
         reason = candidates.exclusion(port, declared=declared, reserved=reserved)
-        if reason is None and not all(probe.is_bindable(protocol, port) for protocol in protocols):
-            reason = "busy"
-        return reason
+        return reason or next((why for protocol in protocols if (why := _why_unbindable(protocol, port))), None)
 
-    order = candidates.candidates(pool, int.from_bytes(os.urandom(4), "little"))
+    start = int.from_bytes(os.urandom(4), "little")
+
+    def order() -> Iterator[int]:
+        return candidates.candidates(pool, start)
+
     key = kernel.host_key()
     taken, place, problem = _take(key, count, order, refuse, ttl=ttl, protocols=protocols, environ=environ, lease=lease)
     if problem is not None:
@@ -163,7 +165,7 @@ def _declared(cwd: str | None, environ: Mapping[str, str]) -> tuple[set[int], li
 def _take(
     key: str,
     count: int,
-    order: Iterator[int],
+    order: Callable[[], Iterator[int]],
     refuse: Callable[[int], str | None],
     *,
     ttl: int,
@@ -177,12 +179,21 @@ def _take(
         place = directory.path_of(environ)
         if lease:
             bits = sum(_PROTOCOL_BITS[protocol] for protocol in set(protocols))
-            return take.take(place, key, count, order, refuse, ttl=ttl, protocols=bits), place, None
+            return take.take(place, key, count, order(), refuse, ttl=ttl, protocols=bits), place, None
     except LockTimeoutError:
         raise
     except StateError as error:
         problem = error
-    return take.choose_unleased(place, key, count, order, refuse), place, problem if lease else None
+    return take.choose_unleased(place, key, count, order(), refuse), place, problem if lease else None
+
+
+def _why_unbindable(protocol: Protocol, port: int) -> str | None:
+    error = probe.strict_probe(protocol, port)
+    if error in (None, "EADDRINUSE"):
+        return error and "busy"
+    if error in ("EACCES", "EPERM", "WSAEACCES"):
+        return "not permitted"
+    raise ProbeError(f"no port can be probed here: {error}", "see whether a limit is exhausted: ulimit -n")
 
 
 def _exhausted(count: int, within: Range, taken: Taken) -> NoFreePortError:

@@ -66,19 +66,21 @@ def _with_owners(rows: Sequence[Socket], limit: int | None) -> tuple[Holder, ...
 
 def _holder(row: Socket, owners: Owners | None, known: dict[int, Process]) -> Holder:
     pids = row.pids if row.pids is not None else owners.pids.get(row.inode, ()) if owners else ()
-    # psutil names one process a socket; a process that shows no descriptors may hold any socket.
-    is_complete = row.pids is None and owners is not None and not owners.has_unreadable
     if pids:
         from portguard.system import processes  # psutil: twice the interpreter's start
 
         known.update({pid: processes.describe(pid) for pid in pids if pid not in known})
     status = "known" if pids else _why_unknown(row, owners)
+    # psutil names one process a socket. For an ordinary user the processes of others are closed, and any of them may
+    # share the socket; what a security module closes even to root is an exception that would make every answer unsure.
+    is_complete = row.pids is None and owners is not None and status != "hidden"
+    is_complete = is_complete and not (owners is not None and owners.has_unreadable and not _is_root())
     people = tuple(known[pid] for pid in pids)
     return Holder(row.protocol, row.address, row.port, row.state, status, people, is_complete, uid=row.uid)
 
 
 def _why_unknown(row: Socket, owners: Owners | None) -> OwnerStatus:
-    is_other_user = hasattr(os, "geteuid") and os.geteuid() != 0 and row.uid != os.geteuid()
+    is_other_user = not _is_root() and row.uid != os.geteuid()
     if row.pids is not None:
         return "hidden" if is_other_user or sys.platform == "win32" else "none-found"
     if row.inode == 0:
@@ -86,3 +88,7 @@ def _why_unknown(row: Socket, owners: Owners | None) -> OwnerStatus:
     if owners is None:
         return "lookup-failed"
     return "hidden" if is_other_user or owners.has_unreadable else "none-found"
+
+
+def _is_root() -> bool:
+    return not hasattr(os, "geteuid") or os.geteuid() == 0

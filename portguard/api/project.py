@@ -43,7 +43,7 @@ def load(cwd: str, config: str | None, environ: Mapping[str, str], *, is_require
 
     Raises ConfigError for anything wrong in them, UsageError when none is found and `is_required`.
     """
-    from portguard.config import find, parse  # ports given by argument need neither this nor tomli
+    from portguard.config import find  # ports given by argument need no config
 
     found = find.find(cwd, environ) if config is None else find.read(os.path.join(cwd, config))
     if found is None:
@@ -55,6 +55,8 @@ def load(cwd: str, config: str | None, environ: Mapping[str, str], *, is_require
             f"no {find.FILE_NAME}, and no [tool.portguard] in a {find.PYPROJECT}: looked in {span}",
             "write one, name one with --config, or name ports: portguard check 3000 53/udp",
         )
+    from portguard.config import parse  # and no tomli where there is no config
+
     declared = parse.parse(found, shown(found.path, cwd))
     if not any(item.env for item in declared):
         return Project(cwd, found.path, (found.path,), declared)

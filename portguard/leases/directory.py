@@ -34,7 +34,7 @@ def path_of(environ: Mapping[str, str]) -> str:
     if os.path.isabs(local):
         return os.path.join(local, "portguard")
     home = environ.get("HOME", "") or _home_of_user()
-    if not os.path.isabs(home):
+    if not os.path.isabs(home) or not os.path.isdir(home):
         raise StateError("there is no home directory to keep leases in", _HINT)
     return os.path.join(home, ".local", "state", "portguard")
 
@@ -52,7 +52,9 @@ def _home_of_user() -> str:
 
 
 def open_directory(path: str, *, create: bool) -> int:
-    """Return a descriptor of the directory, which is this user's own and closed to everybody else.
+    """Return a descriptor of the directory, which is this user's own and which nobody else may write to.
+
+    One that is made here is closed to everybody else. An existing one may be read by others: the files in it may not.
 
     Raises StateError for any other kind, and when it cannot be made or opened. On Windows, where directories have no
     descriptors and profiles are private, it is only made, and -1 returned.
@@ -73,7 +75,7 @@ def open_directory(path: str, *, create: bool) -> int:
     if status.st_uid != os.geteuid():
         os.close(fd)
         raise StateError(f"the lease directory {path} belongs to another user (uid {status.st_uid})", _HINT)
-    if stat.S_IMODE(status.st_mode) & 0o077:
+    if stat.S_IMODE(status.st_mode) & 0o022:
         os.close(fd)
-        raise StateError(f"the lease directory {path} is open to other users", f"chmod 700 it, or {_HINT}")
+        raise StateError(f"other users may write to the lease directory {path}", f"chmod 700 it, or {_HINT}")
     return fd

@@ -28,6 +28,7 @@ _SLOT = struct.Struct("<QII")  # expires at, pid of the taker, protocol bits
 _HEADER = struct.Struct("<8sII")  # magic, version, reserved
 _MAGIC = b"PORTGRD\0"
 _VERSION = 1
+_UNWRITTEN = 0
 _PORTS = 65536
 _SIZE_LIMIT = _PORTS * _SLOT.size
 
@@ -62,7 +63,7 @@ class Table:
 
         An end further away than any lease lasts is damage, or another clock's; it counts as expired.
         """
-        data = os.pread(self._fd, _SLOT.size, port * _SLOT.size)
+        data = _read_at(self._fd, _SLOT.size, port * _SLOT.size)
         if len(data) < _SLOT.size:
             return None
         lease = Lease(*_SLOT.unpack(data))
@@ -71,7 +72,7 @@ class Table:
     def write(self, port: int, lease: Lease) -> None:
         """Put `lease` on `port`. Raises OSError when it cannot be stored."""
         data = _SLOT.pack(*lease)
-        if os.pwrite(self._fd, data, port * _SLOT.size) != len(data):
+        if _write_at(self._fd, data, port * _SLOT.size) != len(data):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     def release(self, port: int, lease: Lease) -> None:
@@ -166,31 +167,32 @@ def _check_header(path: str, directory: int, name: str, fd: int) -> None:
 
     Raises StateError for a version this portguard does not know: somebody newer uses it.
     """
-    size = os.fstat(fd).st_size
-    header = os.pread(fd, _HEADER.size, 0)
-    if size == 0 or (len(header) == _HEADER.size and header == bytes(_HEADER.size)):
-        os.pwrite(fd, _HEADER.pack(_MAGIC, _VERSION, 0), 0)
-        _remove_dead_tables(directory, name)
-        return
     version = _version_of(fd)
-    if version == _VERSION and size <= _SIZE_LIMIT:
+    if version == _VERSION and os.fstat(fd).st_size <= _SIZE_LIMIT:
+        return
+    if version == _UNWRITTEN:
+        _write_at(fd, _HEADER.pack(_MAGIC, _VERSION, 0), 0)
+        _remove_dead_tables(directory, name)
         return
     if version not in (None, _VERSION):
         raise StateError(f"the lease table {os.path.join(path, name)} is of a newer portguard", "update portguard")
     # Under the lock: copied aside and emptied in place, so that everybody goes on using one and the same file.
     aside = _open(path, directory, _unused_name(path, directory, f"{name}.corrupt"), os.O_WRONLY | os.O_CREAT)
     try:
-        os.write(aside, os.pread(fd, _SIZE_LIMIT, 0))
+        os.write(aside, _read_at(fd, _SIZE_LIMIT, 0))
     finally:
         os.close(aside)
     os.ftruncate(fd, 0)
-    os.pwrite(fd, _HEADER.pack(_MAGIC, _VERSION, 0), 0)
+    _write_at(fd, _HEADER.pack(_MAGIC, _VERSION, 0), 0)
 
 
 def _version_of(fd: int) -> int | None:
     """Return the version of the table's format, None if it is no table."""
-    magic, version, _ = _HEADER.unpack(os.pread(fd, _HEADER.size, 0).ljust(_HEADER.size, b"\0"))
-    return version if magic == _MAGIC else None
+    header = _read_at(fd, _HEADER.size, 0)
+    if not header.strip(b"\0"):
+        return _UNWRITTEN
+    magic, version, _ = _HEADER.unpack(header.ljust(_HEADER.size, b"\0"))
+    return version if magic == _MAGIC and version != _UNWRITTEN else None
 
 
 def _unused_name(path: str, directory: int, stem: str) -> str:
@@ -213,6 +215,14 @@ def _remove_dead_tables(directory: int, name: str) -> None:
 if sys.platform == "win32":
     import msvcrt
 
+    def _read_at(fd: int, size: int, offset: int) -> bytes:
+        os.lseek(fd, offset, os.SEEK_SET)
+        return os.read(fd, size)
+
+    def _write_at(fd: int, data: bytes, offset: int) -> int:
+        os.lseek(fd, offset, os.SEEK_SET)
+        return os.write(fd, data)
+
     def _try_lock(fd: int) -> None:
         os.lseek(fd, _SIZE_LIMIT, os.SEEK_SET)  # beyond the data: Windows' locks are mandatory
         msvcrt.locking(fd, msvcrt.LK_NBLCK, 1)
@@ -222,6 +232,8 @@ if sys.platform == "win32":
         msvcrt.locking(fd, msvcrt.LK_UNLCK, 1)
 else:
     import fcntl
+
+    _read_at, _write_at = os.pread, os.pwrite
 
     def _try_lock(fd: int) -> None:
         # flock, not lockf: record locks are lost when any descriptor of the file is closed.

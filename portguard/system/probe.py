@@ -120,39 +120,37 @@ def _name_of(error: OSError, platform: str) -> str:
     return errno.errorcode.get(error.errno or 0, str(error.errno))
 
 
-def is_bindable(protocol: Protocol, port: int, *, platform: str = sys.platform) -> bool:
-    """Whether a socket without any option can be bound to `port` on every address of this host, both families.
+def strict_probe(protocol: Protocol, port: int, *, platform: str = sys.platform) -> str | None:
+    """Bind a socket without any option to `port` on every address of this host, both families; return as `probe` does.
 
     Stricter than `probe`: for ports to hand out, where a false "busy" costs nothing. On Linux one dual-stack bind of
-    `::` covers IPv4 too; where it cannot be made, IPv4 decides.
+    `::` covers IPv4 too; where there is no IPv6, IPv4 decides.
     """
-    kind = _socket.SOCK_STREAM if protocol == "tcp" else _socket.SOCK_DGRAM
     if platform != "linux":
-        return all(
+        missing = (None, "EAFNOSUPPORT", "EADDRNOTAVAIL")
+        errors = (
             _bind_once(protocol, address, port, platform=platform, new_socket=_socket.socket)
-            in (None, "EAFNOSUPPORT", "EADDRNOTAVAIL")
             for wildcard in (ANY_V4, ANY_V6)
             for address in probe_addresses(wildcard, platform)
         )
-    try:
-        sock = _socket.socket(_socket.AF_INET6, kind)
-    except OSError:
-        return _binds_plainly(_socket.AF_INET, kind, (ANY_V4, port))
-    sock.close()
-    return _binds_plainly(_socket.AF_INET6, kind, (ANY_V6, port))
+        return next((error for error in errors if error not in missing), None)
+    error = _bind_plainly(protocol, _socket.AF_INET6, (ANY_V6, port))
+    if error in ("EAFNOSUPPORT", "EADDRNOTAVAIL"):
+        return _bind_plainly(protocol, _socket.AF_INET, (ANY_V4, port))
+    return error
 
 
-def _binds_plainly(family: int, kind: int, where: tuple[str, int]) -> bool:
+def _bind_plainly(protocol: Protocol, family: int, where: tuple[str, int]) -> str | None:
     try:
-        sock = _socket.socket(family, kind)
-    except OSError:
-        return False
+        sock = _socket.socket(family, _socket.SOCK_STREAM if protocol == "tcp" else _socket.SOCK_DGRAM)
+    except OSError as error:
+        return _name_of(error, "linux")
     try:
         if family == _socket.AF_INET6:
             sock.setsockopt(_socket.IPPROTO_IPV6, _socket.IPV6_V6ONLY, 0)
         sock.bind(where)
-    except OSError:
-        return False
+    except OSError as error:
+        return _name_of(error, "linux")
     finally:
         sock.close()
-    return True
+    return None

@@ -14,7 +14,7 @@ import pytest
 import portguard
 from portguard.rules.binding import Options, outcome_of
 from portguard.system import kernel
-from portguard.system.probe import is_bindable, probe, probe_addresses, socket_address
+from portguard.system.probe import probe, probe_addresses, socket_address, strict_probe
 from tests.worlds import holders
 from tests.worlds.capabilities import NOBODY
 from tests.worlds.holders import ADDRESSES, ALL_OPTIONS, fresh_port
@@ -142,7 +142,7 @@ def test_privileged_port_of_an_ordinary_user(protocol: Protocol) -> None:
 
 @pytest.mark.needs("netns", "ipv6")
 @pytest.mark.parametrize("protocol", PROTOCOLS)
-def test_is_bindable_sees_every_holder(protocol: Protocol) -> None:
+def test_strict_probe_sees_every_holder(protocol: Protocol) -> None:
     """A port to hand out is free of holders on every address, whatever their options, and free again after them."""
 
     def misjudged() -> list[str]:
@@ -150,9 +150,9 @@ def test_is_bindable_sees_every_holder(protocol: Protocol) -> None:
         for address in ADDRESSES:
             for options in ALL_OPTIONS:
                 with holders.bound(protocol, address, options) as held:
-                    if is_bindable(protocol, held.port):
+                    if strict_probe(protocol, held.port) != "EADDRINUSE":
                         found.append(f"{held}: handed out")
-                if not is_bindable(protocol, held.port):
+                if strict_probe(protocol, held.port) is not None:
                     found.append(f"{held}: still not handed out when gone")
         return found
 
@@ -161,14 +161,14 @@ def test_is_bindable_sees_every_holder(protocol: Protocol) -> None:
 
 @pytest.mark.needs("netns")
 @pytest.mark.parametrize("protocol", PROTOCOLS)
-def test_is_bindable_without_ipv6_addresses(protocol: Protocol) -> None:
+def test_strict_probe_without_ipv6_addresses(protocol: Protocol) -> None:
     """IPv6 being disabled hides no IPv4 holder and makes no port unusable."""
 
-    def answers() -> tuple[bool, bool]:
+    def answers() -> tuple[str | None, str | None]:
         with holders.bound(protocol, holders.ADDRESSES[1], Options()) as held:
-            return is_bindable(protocol, held.port), is_bindable(protocol, fresh_port())
+            return strict_probe(protocol, held.port), strict_probe(protocol, fresh_port())
 
-    assert run_in_netns(answers, sysctls=NO_IPV6_ADDRESSES) == (False, True)
+    assert run_in_netns(answers, sysctls=NO_IPV6_ADDRESSES) == ("EADDRINUSE", None)
 
 
 # --- other systems: documented answers, recorded here --------------------------------------------

@@ -1,0 +1,210 @@
+"""Claims about the two front doors: what the small one understands, Typer understands the same; and it is not shy."""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import io
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import typer
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from portguard.cli import app as typer_door
+from portguard.cli import check, free, plain
+
+Call = tuple[str, dict[str, Any]]
+
+_CALLS: list[Call] = []
+
+
+def _recorder(name: str) -> Callable[..., int]:
+    def record(**arguments: Any) -> int:
+        _CALLS.append((name, arguments))
+        return 0
+
+    return record
+
+
+_APP = typer_door.build({name: _recorder(name) for name in ("check", "free")})
+_USAGE_ERROR: Any = typer.BadParameter.__bases__[0]
+
+
+def call_typer(words: list[str]) -> Call | None:
+    """Return what Typer calls for these arguments; None when it refuses, or answers by itself (--help)."""
+    _CALLS.clear()
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(_USAGE_ERROR):
+        _APP(args=list(words), prog_name="portguard", standalone_mode=False)
+    assert len(_CALLS) <= 1
+    return _CALLS[0] if _CALLS else None
+
+
+# --- argument lists -------------------------------------------------------------------------------
+
+FLAGS = {
+    "check": ["--json", "--quiet", "-q", "--strict"],
+    "free": ["--tcp", "--udp", "--both", "--no-lease", "--json"],
+}
+TEXT_OPTIONS = {"check": ["--config"], "free": ["--range"]}
+NUMBER_OPTIONS: dict[str, list[str]] = {"check": [], "free": ["--count", "-n", "--ttl"]}
+
+TARGETS = st.sampled_from(["web", "3000", "53/udp", "127.0.0.1:5432", "[::1]:80", "a.b-c_d", "db", "8080/tcp", "*:80"])
+TEXTS = st.sampled_from(["portguard.toml", "50000-50999", "1-65535", "a=b", "../x/pyproject.toml", "9-1", "x y"])
+NUMBERS = st.one_of(st.integers(0, 70_000).map(str), st.sampled_from(["1", "007", "0", "65536", "86400"]))
+
+# What people mistype, paste, or try.
+# fmt: off
+ODD_NUMBERS = st.sampled_from((
+    "", " ", "-1", "-5", "+5", " 5", "5 ", "1_000", "1.5", "1e3", "0x10", "٣", "５", "²", "9" * 9, "9" * 10, "9" * 40,
+    "many", "--json", "-n", "--", "\n", "5\n", "０", "00000000000005", "-0", "inf", "None",
+))
+ODD_SPELLINGS = st.sampled_from((
+    "", "-", "--", "---", "-x", "--jso", "--js", "--jsonx", "--json=", "--json=1", "--no-json", "--quiet=yes", "-qq",
+    "-qn5", "-n5", "-n=5", "-n=", "-n", "--count", "--count=", "--coun=5", "--COUNT=5", "--ttl=-1", "--ttl", "--range",
+    "--range=", "--range=-5", "--config", "--config=", "--config=a=b", "--config=-", "--rang=1-2", "-h", "--help",
+    "--version", "--strict=", "-q5", "-jq", "--no-strict", "--no-leas", "--lease", "--is-tcp", "check", "free", "who",
+    "--install-completion", "@file", "$HOME", "*", "é", "\ud800", "\x00", "a\nb", "-é", "-1", "-3000", "3000-", "٣٠٠٠",
+    "--n", "--n=5", "-c", "-t5", "--both=1", "=", "=5", "--=5", "-=5", "–json",
+))
+# fmt: on
+ODD_WORDS = st.one_of(ODD_SPELLINGS, st.text(max_size=6), st.text(alphabet="-=nqjcount0159", max_size=7))
+
+
+def plain_words(command: str) -> st.SearchStrategy[list[str]]:
+    """Return one option, with its value in one of the plain spellings, or one target."""
+    flags = st.sampled_from(FLAGS[command]).map(lambda flag: [flag])
+    texts = st.tuples(st.sampled_from(TEXT_OPTIONS[command]), TEXTS)
+    spellings = [flags, texts.map(list), texts.map(lambda pair: ["=".join(pair)])]
+    if command == "check":
+        return st.one_of(*spellings, TARGETS.map(lambda target: [target]))
+    numbers = st.tuples(st.sampled_from(NUMBER_OPTIONS[command]), NUMBERS)
+    joined = st.tuples(st.sampled_from(["--count", "--ttl"]), NUMBERS).map(lambda pair: ["=".join(pair)])
+    return st.one_of(*spellings, numbers.map(list), joined)
+
+
+def odd_words(command: str) -> st.SearchStrategy[list[str]]:
+    """Return one option with an odd value in any spelling, or one odd word."""
+    options = st.sampled_from(TEXT_OPTIONS[command] + NUMBER_OPTIONS[command] + FLAGS[command])
+    pairs = st.tuples(options, st.one_of(ODD_NUMBERS, NUMBERS, TEXTS, ODD_WORDS))
+    return st.one_of(
+        ODD_WORDS.map(lambda word: [word]),
+        pairs.map(list),
+        pairs.map(lambda pair: ["=".join(pair)]),
+        pairs.map(lambda pair: ["".join(pair)]),
+    )
+
+
+def argument_lists() -> st.SearchStrategy[list[str]]:
+    """Return argument lists: plain ones with one odd part, odd ones, and such that begin with something else."""
+
+    def of(command: str) -> st.SearchStrategy[list[str]]:
+        plain_parts = st.lists(plain_words(command), max_size=2)
+        nearly = st.tuples(plain_parts, odd_words(command), plain_parts).map(
+            lambda found: [*found[0], found[1], *found[2]]
+        )
+        odd = st.lists(st.one_of(plain_words(command), odd_words(command)), max_size=5)
+        return st.one_of(nearly, nearly, odd).map(lambda found: [command, *(word for part in found for word in part)])
+
+    anything = st.lists(ODD_WORDS, max_size=3)
+    return st.one_of(
+        of("check"),
+        of("free"),
+        plain_lists(),
+        plain_lists(),
+        st.tuples(anything, of("free")).map(lambda pair: pair[0] + pair[1]),
+    )
+
+
+def plain_lists() -> st.SearchStrategy[list[str]]:
+    """Return argument lists in which everything is plainly spelled."""
+    return st.sampled_from(["check", "free"]).flatmap(
+        lambda command: st.lists(plain_words(command), max_size=4).map(
+            lambda found: [command, *(word for part in found for word in part)]
+        )
+    )
+
+
+# --- the claims -----------------------------------------------------------------------------------
+
+
+@settings(max_examples=2_000, deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow])
+@given(argument_lists())
+@example(["free", "--range", "--json"])
+@example(["free", "-n", "-n", "5"])
+@example(["free", "--count=1", "-n", "2"])
+@example(["check", "--", "--json"])
+@example(["check", "-", "3000"])
+@example(["check", "3000", "--config", "a", "53/udp"])
+@example(["free", "--ttl=007"])
+@example(["free", "--range=a=b"])
+@example(["check", ""])
+@example(["check", "-q=1"])
+@example(["free", "--json=1"])
+@example(["free", "-n=5"])
+@example([])
+def test_what_the_small_door_understands_typer_understands_the_same(words: list[str]) -> None:
+    """For 2,000 argument lists: it declines, or it calls the function that Typer calls, with the same arguments."""
+    understood = plain.parse(words)
+    if understood is not None:
+        assert understood == call_typer(words)
+
+
+def test_the_small_door_takes_most_of_what_is_plainly_spelled() -> None:
+    """Of the plain lists that Typer accepts, it takes at least a third: it does not decline everything."""
+    counts = {"accepted": 0, "taken": 0}
+
+    @settings(max_examples=300, deadline=None, database=None, derandomize=True)
+    @given(plain_lists())
+    def count(words: list[str]) -> None:
+        if call_typer(words) is not None:
+            counts["accepted"] += 1
+            counts["taken"] += plain.parse(words) is not None
+
+    count()
+    assert counts["accepted"] >= 250
+    assert counts["taken"] >= counts["accepted"] / 3
+
+
+@pytest.mark.parametrize(
+    ("words", "call"),
+    [
+        ("check", ("check", {})),
+        ("check --json 3000 53/udp", ("check", {"as_json": True, "targets": ["3000", "53/udp"]})),
+        ("check --config=a.toml -q", ("check", {"config": "a.toml", "is_quiet": True})),
+        ("check --strict web", ("check", {"is_strict": True, "targets": ["web"]})),
+        ("free", ("free", {})),
+        ("free -n 5 --json", ("free", {"count": 5, "as_json": True})),
+        ("free --count=2 --ttl 5 --tcp --udp", ("free", {"count": 2, "ttl": 5, "is_tcp": True, "is_udp": True})),
+        ("free --range 1-2 --both --no-lease", ("free", {"within": "1-2", "is_both": True, "is_unleased": True})),
+    ],
+)
+def test_the_usual_spellings_go_through_the_small_door(words: str, call: Call) -> None:
+    """What scripts and hooks write is taken, with just the arguments that differ from the defaults."""
+    command, changed = call
+    defaults: dict[str, dict[str, Any]] = {
+        "check": {"targets": [], "config": None, "as_json": False, "is_quiet": False, "is_strict": False},
+        "free": {
+            "count": 1,
+            "is_tcp": False,
+            "is_udp": False,
+            "is_both": False,
+            "within": None,
+            "ttl": 60,
+            "is_unleased": False,
+            "as_json": False,
+        },
+    }
+    expected = (command, {**defaults[command], **changed})
+    assert plain.parse(words.split()) == expected
+    assert call_typer(words.split()) == expected
+
+
+@pytest.mark.parametrize(("name", "function"), [("check", check.run), ("free", free.run)])
+def test_both_doors_pass_what_the_command_takes(name: str, function: Callable[..., int]) -> None:
+    """The arguments are those of the function itself, by name, none more and none fewer."""
+    call = call_typer([name])
+    assert call is not None
+    assert set(call[1]) == set(inspect.signature(function).parameters)
