@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Any
 
+COMMANDS = ("check", "free")
 BUG = 4
 INTERRUPTED = 130
 
@@ -44,13 +45,11 @@ def _run(words: Sequence[str]) -> int:
 
 
 def _command(name: str) -> Callable[..., int]:
-    if name == "check":
-        from portguard.cli import check  # one command a run
+    """Return the function of a command: `run` of the module that is called like it."""
+    from importlib import import_module  # one command a run
 
-        return check.run
-    from portguard.cli import free  # one command a run
-
-    return free.run
+    run: Callable[..., int] = import_module(f"portguard.cli.{name}").run
+    return run
 
 
 def _run_typer(words: Sequence[str]) -> int:
@@ -60,7 +59,7 @@ def _run_typer(words: Sequence[str]) -> int:
 
     # The parser inside Typer is not public; what all its usage errors share is the base of the exception that is.
     usage_error: Any = typer.BadParameter.__bases__[0]
-    app = build({name: _command(name) for name in ("check", "free")})
+    app = build({name: _command(name) for name in COMMANDS})
     try:
         result = app(args=list(words), prog_name="portguard", standalone_mode=False)
     except usage_error as error:
