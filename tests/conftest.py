@@ -40,7 +40,7 @@ def _own_environment(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pyte
     for name in list(os.environ):
         if name.startswith(("PORTGUARD_", "SUDO_", "GIT_", "COMPOSE_", "DOCKER_")) and "_TEST_" not in name:
             monkeypatch.delenv(name)
-    for name in ("NO_COLOR", "FORCE_COLOR", "GITHUB_ACTIONS"):
+    for name in ("NO_COLOR", "FORCE_COLOR", "GITHUB_ACTIONS", "PYTHONUNBUFFERED"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("PORTGUARD_STATE_DIR", str(tmp_path_factory.mktemp("state") / "portguard"))
 

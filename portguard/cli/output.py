@@ -19,14 +19,21 @@ def answer(text: str) -> None:
         raise OutputError("standard output is closed")
     try:
         _write(sys.stdout, text)
+    except KeyboardInterrupt:
+        _discard_rest(sys.stdout)
+        raise
     except OSError as error:
-        # What is left in the buffer would raise again, with a traceback, when the interpreter ends.
-        null = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(null, sys.stdout.fileno())
-        os.close(null)
+        _discard_rest(sys.stdout)
         is_reader_gone = error.errno == errno.EPIPE
         reason = "nobody reads it any more" if is_reader_gone else error.strerror
         raise OutputError(f"the answer could not be written: {reason}") from error
+
+
+def _discard_rest(stream: TextIO) -> None:
+    """Make what is left in the buffer go nowhere: the interpreter writes it when it ends, and may wait or fail there."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, stream.fileno())
+    os.close(null)
 
 
 def message(text: str) -> None:
