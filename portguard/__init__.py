@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from portguard.api.free import free as free
     from portguard.api.free import free_port as free_port
     from portguard.api.free import free_ports as free_ports
+    from portguard.api.info import info as info
+    from portguard.api.listing import list_ports as list_ports
+    from portguard.api.who import who as who
     from portguard.errors import ConfigError as ConfigError
     from portguard.errors import LockTimeoutError as LockTimeoutError
     from portguard.errors import NoFreePortError as NoFreePortError
@@ -25,19 +28,28 @@ if TYPE_CHECKING:
     from portguard.errors import StateError as StateError
     from portguard.errors import UsageError as UsageError
     from portguard.model import CheckReport as CheckReport
+    from portguard.model import Connection as Connection
     from portguard.model import FreePort as FreePort
     from portguard.model import FreeReport as FreeReport
     from portguard.model import Holder as Holder
+    from portguard.model import Listener as Listener
+    from portguard.model import Listing as Listing
     from portguard.model import Note as Note
+    from portguard.model import PortInfo as PortInfo
     from portguard.model import PortReport as PortReport
     from portguard.model import Process as Process
     from portguard.model import Source as Source
+    from portguard.model import WhoPort as WhoPort
+    from portguard.model import WhoReport as WhoReport
 
 __version__ = "0.1.0"
 
 _HOMES = {
     "portguard.api.check": ("check",),
     "portguard.api.free": ("free", "free_port", "free_ports"),
+    "portguard.api.info": ("info",),
+    "portguard.api.listing": ("list_ports",),
+    "portguard.api.who": ("who",),
     "portguard.errors": (
         "ConfigError",
         "LockTimeoutError",
@@ -46,7 +58,22 @@ _HOMES = {
         "StateError",
         "UsageError",
     ),
-    "portguard.model": ("CheckReport", "FreePort", "FreeReport", "Holder", "Note", "PortReport", "Process", "Source"),
+    "portguard.model": (
+        "CheckReport",
+        "Connection",
+        "FreePort",
+        "FreeReport",
+        "Holder",
+        "Listener",
+        "Listing",
+        "Note",
+        "PortInfo",
+        "PortReport",
+        "Process",
+        "Source",
+        "WhoPort",
+        "WhoReport",
+    ),
 }
 
 __all__ = [name for names in _HOMES.values() for name in names]

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     ]
     OwnerStatus = Literal["known", "hidden", "kernel", "none-found", "lookup-failed"]
     Outcome = Literal["free", "busy", "no-permission", "excluded", "not-local", "no-family", "failed"]
+    RangeName = Literal["well-known", "registered", "dynamic"]
 
 VERDICTS: tuple[Verdict, ...] = ("free", "ours", "conflict", "unavailable", "unknown")
 
@@ -43,7 +44,8 @@ class Declaration(NamedTuple):
     """One entry of the config, or a port given by argument.
 
     `port` is the number the project would use now, `declared_port` what the entry says, `moved_by` who changed it.
-    `hosts` are kept as declared: "*", "localhost" or address literals.
+    `hosts` are kept as declared: "*", "localhost" or address literals. A published range ends at `last_port`, and
+    `replicas` of its ports are needed. `is_published`: an engine will bind it, because a compose file says so.
     """
 
     name: str
@@ -59,6 +61,9 @@ class Declaration(NamedTuple):
     description: str | None = None
     moved_by: str | None = None
     is_ad_hoc: bool = False
+    last_port: int | None = None
+    replicas: int = 1
+    is_published: bool = False
 
 
 class Socket(NamedTuple):
@@ -105,7 +110,10 @@ class Compose(NamedTuple):
 
 
 class Container(NamedTuple):
-    """A container that holds a port: `engine` is "docker" or "podman", `id` the full identifier."""
+    """A container that holds a port: `engine` is "docker" or "podman", `id` the full identifier.
+
+    `id` and `name` are empty where the engine could not be asked and only its forwarder tells of the container.
+    """
 
     engine: str
     id: str
@@ -119,7 +127,7 @@ class Holder(NamedTuple):
 
     `processes_complete` is False when the search stopped before it had seen every process, or was not allowed to.
     `state` is None when no socket table could be read; `uid` is the socket's user where the table tells; `unit` is the
-    systemd unit its processes run in.
+    systemd service its processes run in, one of a user's own manager if `is_user_unit`.
     """
 
     protocol: Protocol
@@ -132,6 +140,7 @@ class Holder(NamedTuple):
     container: Container | None = None
     unit: str | None = None
     uid: int | None = None
+    is_user_unit: bool = False
 
 
 class Note(NamedTuple):
@@ -142,7 +151,7 @@ class Note(NamedTuple):
 
 
 class PortReport(NamedTuple):
-    """The answer for one declaration and protocol."""
+    """The answer for one declaration and protocol. `last_port` is the end of a published range, else None."""
 
     name: str
     port: int
@@ -160,15 +169,20 @@ class PortReport(NamedTuple):
     notes: tuple[Note, ...]
     holders: tuple[Holder, ...]
     optional: bool = False
+    last_port: int | None = None
 
 
 class CheckReport(NamedTuple):
-    """What `check` found. `config` and `sources` are paths; `ports` has one entry per name and protocol."""
+    """What `check` found. `config` and `sources` are paths; `ports` has one entry per name and protocol.
+
+    `notes` are about the files as a whole.
+    """
 
     config: str | None
     sources: tuple[str, ...]
     ports: tuple[PortReport, ...]
     exit_code: int
+    notes: tuple[Note, ...] = ()
 
     @property
     def ok(self) -> bool:
@@ -196,3 +210,95 @@ class FreeReport(NamedTuple):
 
     ports: tuple[FreePort, ...]
     notes: tuple[Note, ...]
+
+
+class TableRow(NamedTuple):
+    """One row of a whole socket table: the socket, and the other end of it, None where there is none."""
+
+    socket: Socket
+    remote_address: str | None = None
+    remote_port: int | None = None
+
+
+class Listener(NamedTuple):
+    """What listens: a listening TCP socket, or a bound UDP socket without a peer.
+
+    `service` is the usual name of the number, None where it has none. `user` is the name of the socket's user, for the
+    cases in which no process is known.
+    """
+
+    holder: Holder
+    range: RangeName
+    service: str | None
+    user: str | None = None
+
+
+class Connection(NamedTuple):
+    """A socket that does not listen. Without a peer (None) it is a TCP socket that was bound and no more."""
+
+    holder: Holder
+    remote_address: str | None
+    remote_port: int | None
+    user: str | None = None
+
+
+class Listing(NamedTuple):
+    """What `list` found, ordered by protocol, port and address; `connections` is None unless they were asked for."""
+
+    listeners: tuple[Listener, ...]
+    connections: tuple[Connection, ...] | None
+    notes: tuple[Note, ...] = ()
+
+
+class PortInfo(NamedTuple):
+    """What a port number means. `protocols` are those that were asked about; the facts are given for both.
+
+    `tcp` and `udp` are service names, None where nobody gave the number one. `ephemeral` tells whether this kernel may
+    assign it by itself (None: could not be read), which `ephemeral_range` it assigns from, and `privileged` whether
+    binding it needs privileges here.
+    """
+
+    port: int
+    protocols: tuple[Protocol, ...]
+    range: RangeName
+    tcp: str | None
+    udp: str | None
+    tools: tuple[str, ...]
+    ephemeral: bool | None
+    browser_blocked: bool
+    privileged: bool
+    notes: tuple[Note, ...]
+    ephemeral_range: tuple[int, int] | None = None
+
+
+class Background(NamedTuple):
+    """What is known about where a holder comes from, each a fragment of a sentence or None.
+
+    `checkout` is the git root its working directory lies in and `branch` the branch there; `origin` what started it;
+    `comeback` whether something would start it again.
+    """
+
+    checkout: str | None = None
+    branch: str | None = None
+    origin: str | None = None
+    comeback: str | None = None
+
+
+class WhoPort(NamedTuple):
+    """Who has one port: its holders (listening, or bound), and connections that use it as their own end.
+
+    `backgrounds` belong to the holders, one each.
+    """
+
+    port: int
+    holders: tuple[Holder, ...]
+    connections: tuple[Holder, ...]
+    backgrounds: tuple[Background, ...]
+    notes: tuple[Note, ...] = ()
+
+
+class WhoReport(NamedTuple):
+    """The answer of `who`: one entry for each port asked for."""
+
+    ports: tuple[WhoPort, ...]
+    exit_code: int

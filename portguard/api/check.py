@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
+from portguard._namedtuple import NamedTuple
 from portguard.api import project as projects
 from portguard.model import CheckReport, Declaration, Note, PortReport
 from portguard.rules import addresses, binding, candidates, explain, ranges, targets, verdicts
@@ -15,8 +16,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from portguard.api.containers import Engines
     from portguard.api.project import Project
-    from portguard.model import Cause, Holder, Outcome, Protocol
+    from portguard.model import Holder, Outcome, Protocol
+    from portguard.rules.ownership import Claim, Us
     from portguard.rules.ranges import Range
     from portguard.rules.verdicts import Checkout, Decision
 
@@ -33,8 +36,9 @@ def check(
     """Tell for every declared port whether a server would get it, now; with `wanted`, only for these.
 
     `wanted` are names of declarations or ports (3000, "53/udp", "127.0.0.1:5432", "[::1]:5432"); ports need no config.
-    `config` names the file instead of searching for it from `cwd` upwards. `strict`: what is this project's own counts
-    as conflict, and what could not be told fails. Raises UsageError, and ConfigError with all problems at once.
+    `config` names the file instead of searching for it from `cwd` upwards; without any, the compose files that compose
+    would use are the declaration. `strict`: what is this project's own counts as conflict, and what could not be told
+    fails. Raises UsageError, and ConfigError with all problems at once.
     """
     environ = os.environ if environ is None else environ
     asked = [targets.parse_target(str(target)) for target in wanted]
@@ -42,93 +46,196 @@ def check(
     project = projects.Project(projects.working_directory(cwd))
     if names or not asked or config is not None:
         project = projects.load(project.cwd, config, environ, is_required=True)
-    named = iter(targets.select(project.declarations, names, projects.shown(project.config, project.cwd)))
-    chosen = [target if isinstance(target, Declaration) else next(named) for target in asked]
-    ports = _Check(project, environ, strict=strict).ports(chosen if asked else project.declarations)
-    return CheckReport(project.config, project.sources, ports, verdicts.exit_code(ports, strict=strict))
+    where = projects.shown((*project.sources, "")[0], project.cwd)
+    chosen: list[Declaration] = []
+    for target in asked:
+        if isinstance(target, Declaration):
+            chosen.append(target)
+        else:
+            chosen += targets.select(project.declarations, [target], where)
+    ports = _Check(project, environ, is_strict=strict).ports(chosen if asked else project.declarations)
+    return CheckReport(
+        project.config, project.sources, ports, verdicts.exit_code(ports, strict=strict), notes=project.notes
+    )
+
+
+class _Finding(NamedTuple):
+    """What was found out about one number of an entry, before it is put into words."""
+
+    port: int
+    decision: Decision
+    holders: tuple[Holder, ...] = ()
+    claims: tuple[Claim, ...] = ()
+    errors: Mapping[str, str] = {}
+    notes: tuple[Note, ...] = ()
 
 
 class _Check:
     """One run: what its entries share, each fact asked once and only when an entry needs it."""
 
-    def __init__(self, project: Project, environ: Mapping[str, str], *, strict: bool) -> None:
+    def __init__(self, project: Project, environ: Mapping[str, str], *, is_strict: bool) -> None:
         self._project = project
         self._environ = environ
-        self._strict = strict
+        self._is_strict = is_strict
         self._ephemeral: Range | None = kernel.ephemeral_range()
         self._twins = verdicts.duplicates(project.declarations)
         self._taken = {item.port for item in project.declarations}
         self._checkout: list[Checkout | None] = []
+        self._us: Us | None = None
+        self._engines: Engines | None = None
 
     def ports(self, chosen: Sequence[Declaration]) -> tuple[PortReport, ...]:
         entries = dict.fromkeys((item, protocol) for item in chosen for protocol in item.protocols)
         return tuple(self._entry(item, protocol) for item, protocol in entries)
 
     def _entry(self, item: Declaration, protocol: Protocol) -> PortReport:
+        twins = () if item.is_ad_hoc else self._twins.get((item.name, protocol), ())
+        if item.is_published and self._get_engines().remote() is not None:
+            finding = self._ask_remote(item, protocol)
+        elif item.last_port is not None:
+            finding = self._probe_range(item, protocol)
+        else:
+            finding = self._probe(item, protocol, item.port)
+        is_crowded = item.replicas > item_span(item) and finding.decision.verdict in ("free", "ours")
+        if twins or is_crowded:
+            finding = finding._replace(decision=verdicts.Decision("conflict", "duplicate"))
+        return self._report(item, protocol, finding, twins)
+
+    # --- finding out ------------------------------------------------------------------------------------------------
+
+    def _probe(self, item: Declaration, protocol: Protocol, port: int) -> _Finding:
         wanted = addresses.expand(item.hosts)
-        outcomes, errors = _probe_all(protocol, wanted, item.port)
+        outcomes, errors = _probe_all(protocol, wanted, port)
         outcome = verdicts.combine(item.hosts, outcomes)
-        cause: Cause = "none"
-        holders: tuple[Holder, ...] = ()
-        is_table_read = True
-        if outcome in ("busy", "no-permission"):
-            from portguard.api.holders import find  # only when a port is busy
-
-            hit = [address for address in wanted if outcomes[address] == outcome]
-            cause, holders, is_table_read = find(protocol, hit, item.port)
-            if outcome == "busy" and cause != "listener" and _has_passed(protocol, hit, item.port):
-                outcome, cause, holders = "free", "none", ()
-            elif outcome == "no-permission" and cause != "listener":
-                holders = ()
-        decision = verdicts.decide(
-            outcome,
-            cause,
-            is_table_read=is_table_read,
-            is_ours=cause == "listener" and self._is_ours(item, holders),
-            is_strict=self._strict,
-        )
-        twins = self._twins.get((item.name, protocol), ())
-        if twins and not item.is_ad_hoc:
-            decision = verdicts.Decision("conflict", "duplicate")
         failed = {address: error for address, error in errors.items() if outcomes[address] == outcome}
-        return self._report(item, protocol, decision, holders, twins, errors=failed)
+        if outcome not in ("busy", "no-permission"):
+            decision = verdicts.decide(outcome, "none", is_table_read=True, is_ours=False, is_strict=self._is_strict)
+            return _Finding(port, decision, errors=failed)
+        from portguard.api.holders import find  # only when a port is busy
 
-    def _is_ours(self, item: Declaration, holders: Sequence[Holder]) -> bool:
-        if any(holder.owner_status != "known" for holder in holders):
+        hit = [address for address in wanted if outcomes[address] == outcome]
+        cause, holders, is_table_read = find(protocol, hit, port)
+        claims: tuple[Claim, ...] = ()
+        if outcome == "busy" and cause != "listener" and _has_passed(protocol, hit, port):
+            outcome, cause, holders = "free", "none", ()
+        elif outcome == "no-permission" and cause != "listener":
+            holders = ()
+        else:
+            holders, claims = self._explain(item, holders)
+        is_ours = cause == "listener" and self._is_ours(item, holders, claims)
+        decision = verdicts.decide(
+            outcome, cause, is_table_read=is_table_read, is_ours=is_ours, is_strict=self._is_strict
+        )
+        notes = self._engines.notes(port) if self._engines is not None and decision.verdict == "conflict" else ()
+        return _Finding(port, decision, holders, claims, failed, notes)
+
+    def _probe_range(self, item: Declaration, protocol: Protocol) -> _Finding:
+        """Find as many ports as there are replicas in a published range; the first busy one explains a failure."""
+        missing = item.replicas
+        worst: _Finding | None = None
+        is_ours = False
+        for port in range(item.port, (item.last_port or item.port) + 1):
+            finding = self._probe(item, protocol, port)
+            if finding.decision.verdict in ("free", "ours"):
+                is_ours |= finding.decision.verdict == "ours"
+                missing -= 1
+                if missing == 0:
+                    verdict = verdicts.Decision("ours", "listener") if is_ours else verdicts.Decision("free", "none")
+                    return finding._replace(decision=verdict)
+            elif worst is None:
+                worst = finding
+        return worst or _Finding(item.port, verdicts.Decision("free", "none"))
+
+    def _ask_remote(self, item: Declaration, protocol: Protocol) -> _Finding:
+        """Answer from the engine's own table: its ports are on another machine, where no bind from here reaches."""
+        from portguard.api import containers  # only with a remote engine
+
+        engines = self._get_engines()
+        remote = engines.remote()
+        where = f"the engine is elsewhere ({remote.host if remote else '?'}, {remote.origin if remote else '?'})"
+        wanted = addresses.expand(item.hosts)
+        first, count = item.port, item_span(item)
+        taken: list[Holder] = []
+        for port in range(first, first + count):
+            holders = containers.published_by(protocol, wanted, port, engines)
+            claims = tuple(containers.claims(item, holders, self._get_us(), engines))
+            if holders and all(claim.relation == "ours" for claim in claims):
+                note = Note("remote-engine", f"{where}: answered from its own table")
+                return _Finding(port, verdicts.Decision("ours", "listener"), holders, claims, notes=(note,))
+            taken.extend(holders[:1])
+        notes = (Note("remote-engine", f"{where}: a bind here says nothing about its ports"), *engines.notes(first))
+        if not engines.answer().has_answered or len(taken) < count:
+            return _Finding(first, verdicts.Decision("unknown", "none"), notes=notes)
+        claims = tuple(containers.claims(item, taken[:1], self._get_us(), engines))
+        return _Finding(first, verdicts.Decision("conflict", "listener"), tuple(taken[:1]), claims, notes=notes)
+
+    def _explain(self, item: Declaration, holders: tuple[Holder, ...]) -> tuple[tuple[Holder, ...], tuple[Claim, ...]]:
+        from portguard.api import containers  # only when a port is busy
+
+        engines = self._get_engines()
+        holders = engines.attribute(holders)
+        if all(holder.container is None for holder in holders):
+            return holders, ()
+        return holders, tuple(containers.claims(item, holders, self._get_us(), engines))
+
+    def _is_ours(self, item: Declaration, holders: Sequence[Holder], claims: Sequence[Claim]) -> bool:
+        """Whether every holder is this project's own: by container, or by process."""
+        if item.is_ad_hoc or not holders:
             return False
+        if any(claim.relation != "ours" for claim in claims):
+            return False
+        processes = [holder for holder in holders if holder.container is None]
+        if any(holder.owner_status != "known" for holder in processes):
+            return False
+        if not processes:
+            return True
         if not self._checkout:
             self._checkout.append(projects.find_checkout(self._project, self._environ))
-        processes = [process for holder in holders for process in holder.processes]
-        return verdicts.is_ours(item, processes, self._checkout[0])
+        people = [process for holder in processes for process in holder.processes]
+        return verdicts.is_ours(item, people, self._checkout[0])
+
+    def _get_engines(self) -> Engines:
+        if self._engines is None:
+            from portguard.api.containers import Engines  # only when an engine could be concerned
+
+            self._engines = Engines(self._environ)
+        return self._engines
+
+    def _get_us(self) -> Us:
+        if self._us is None:
+            self._us = projects.find_us(self._project, self._environ)
+        return self._us
+
+    # --- putting it into words --------------------------------------------------------------------------------------
 
     def _report(
-        self,
-        item: Declaration,
-        protocol: Protocol,
-        decision: Decision,
-        holders: tuple[Holder, ...],
-        twins: Sequence[Declaration],
-        *,
-        errors: Mapping[str, str],
+        self, item: Declaration, protocol: Protocol, finding: _Finding, twins: Sequence[Declaration]
     ) -> PortReport:
-        suggestion = self._suggest(item) if decision.verdict == "conflict" else None
+        decision = finding.decision
+        shown = self._shortened(item)
+        suggestion = self._suggest(item) if decision.verdict == "conflict" and not item.is_published else None
+        stranger = next((claim for claim in finding.claims if claim.relation != "ours"), None)
+        claim = stranger or next(iter(finding.claims), None)
         message = explain.message(
-            self._shortened(item),
+            shown,
             protocol,
             decision,
-            holders=holders,
+            holders=finding.holders,
             twins=[self._shortened(twin) for twin in twins],
-            errors=errors,
+            errors=finding.errors,
             unprivileged_start=kernel.unprivileged_port_start() if decision.cause == "permission" else 0,
+            claim=claim,
         )
         hint = explain.hint(
-            item,
+            shown,
             protocol,
             decision,
-            holders=holders,
+            holders=finding.holders,
             suggestion=suggestion,
             platform=sys.platform,
             euid=os.geteuid() if hasattr(os, "geteuid") else None,
+            claim=claim,
+            has_compose=claim is not None and self._has_compose(),
         )
         return PortReport(
             name=item.name,
@@ -144,10 +251,16 @@ class _Check:
             message=message,
             hint=hint,
             suggestion=suggestion,
-            notes=self._notes(item, protocol, decision),
-            holders=holders,
+            notes=(*self._notes(item, protocol, decision), *finding.notes),
+            holders=finding.holders,
             optional=item.optional,
+            last_port=item.last_port,
         )
+
+    def _has_compose(self) -> bool:
+        from portguard.engines import plugin  # only when a container holds a port
+
+        return plugin.has_compose(self._environ)
 
     def _shortened(self, item: Declaration) -> Declaration:
         if item.source.file is None:
@@ -164,15 +277,11 @@ class _Check:
 
     def _suggest(self, item: Declaration) -> int | None:
         """Return a number near the declared one that would bind in its place now, None if there is none near."""
+        low, high = self._ephemeral or ranges.LINUX_EPHEMERAL
+        is_ephemeral = low <= item.port <= high
         wanted = addresses.expand(item.hosts)
         for port in candidates.alternatives(item.port):
-            if port in self._taken or port in ranges.BROWSER_BLOCKED:
-                continue
-            if (
-                self._ephemeral is not None
-                and self._ephemeral[0] <= port <= self._ephemeral[1]
-                and not (self._ephemeral[0] <= item.port <= self._ephemeral[1])
-            ):
+            if port in self._taken or port in ranges.BROWSER_BLOCKED or (low <= port <= high and not is_ephemeral):
                 continue
             if all(
                 verdicts.combine(item.hosts, _probe_all(protocol, wanted, port)[0]) == "free"
@@ -180,6 +289,11 @@ class _Check:
             ):
                 return port
         return None
+
+
+def item_span(item: Declaration) -> int:
+    """Return how many ports a declaration may use: one, or those of its published range."""
+    return (item.last_port or item.port) - item.port + 1
 
 
 def _probe_all(protocol: Protocol, wanted: Sequence[str], port: int) -> tuple[dict[str, Outcome], dict[str, str]]:

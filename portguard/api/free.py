@@ -159,7 +159,8 @@ def _declared(cwd: str | None, environ: Mapping[str, str]) -> tuple[set[int], li
         return set(), [Note("config", f"the declared ports could not be left out: {first}")]
     except UsageError as error:
         return set(), [Note("config", f"the declared ports could not be left out: {error.message}")]
-    return {number for item in found.declarations for number in (item.port, item.declared_port)}, []
+    spans = [range(item.port, (item.last_port or item.port) + 1) for item in found.declarations]
+    return {number for span in spans for number in span} | {item.declared_port for item in found.declarations}, []
 
 
 def _take(

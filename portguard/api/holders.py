@@ -42,14 +42,15 @@ def find(protocol: Protocol, addresses: Sequence[str], port: int) -> Found:
         return Found("none", (_nobody(protocol, addresses[0], port, "lookup-failed"),), is_table_read=False)
     if not rows:
         return Found("none", (_nobody(protocol, addresses[0], port, "none-found"),), is_table_read=True)
-    return Found(cause, _with_owners(rows, None if cause == "listener" else _LIMIT), is_table_read=True)
+    return Found(cause, with_owners(rows, None if cause == "listener" else _LIMIT), is_table_read=True)
 
 
 def _nobody(protocol: Protocol, address: str, port: int, status: OwnerStatus) -> Holder:
     return Holder(protocol, address, port, None, status, (), processes_complete=status == "none-found")
 
 
-def _with_owners(rows: Sequence[Socket], limit: int | None) -> tuple[Holder, ...]:
+def with_owners(rows: Sequence[Socket], limit: int | None) -> tuple[Holder, ...]:
+    """Return the sockets, equal ones once and at most `limit` of them, with the processes behind each."""
     distinct = {(row.address, row.state, row.inode, row.pids): row for row in rows}
     chosen = sorted(distinct.values(), key=lambda row: (":" in row.address, row.address, row.inode))[:limit]
     owners: Owners | None = None

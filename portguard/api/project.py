@@ -1,28 +1,35 @@
-"""The project a question is about: its declarations with the numbers in force, and the directory tree that is "us"."""
+"""The project a question is about: its declarations with the numbers in force, and what makes a holder "us"."""
 
 from __future__ import annotations
 
 import os
 
 from portguard._namedtuple import NamedTuple
-from portguard.errors import ConfigError, UsageError
+from portguard.errors import ConfigError, PortguardError, UsageError
+from portguard.model import Declaration, Note, Source
+from portguard.rules.ownership import Us
 from portguard.rules.verdicts import Checkout
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping
 
     from portguard.config.find import ConfigText
-    from portguard.model import Declaration
+    from portguard.sources.compose import ComposeFiles, ComposeProject, PublishedPort
 
 
 class Project(NamedTuple):
-    """`config` and `sources` are absolute paths of what was read; without a config there are no declarations."""
+    """`config` and `sources` are absolute paths of what was read; without them there are no declarations.
+
+    `compose` is the project that was read from compose files, None where none were asked for.
+    """
 
     cwd: str
     config: str | None = None
     sources: tuple[str, ...] = ()
     declarations: tuple[Declaration, ...] = ()
+    compose: ComposeProject | None = None
+    notes: tuple[Note, ...] = ()
 
 
 def working_directory(cwd: str | None) -> str:
@@ -39,58 +46,160 @@ def shown(path: str | None, cwd: str) -> str:
 
 
 def load(cwd: str, config: str | None, environ: Mapping[str, str], *, is_required: bool) -> Project:
-    """Read the config named, or the nearest one, and the `.env` beside it where a variable may move a port.
+    """Read the config named, or the nearest one, or else the compose files that compose would use here.
 
-    Raises ConfigError for anything wrong in them, UsageError when none is found and `is_required`.
+    With a config, the `.env` beside it where a variable may move a port, and the compose files it names. Raises
+    ConfigError for anything wrong in them, UsageError when there is nothing and `is_required`.
     """
     from portguard.config import find  # ports given by argument need no config
 
     found = find.find(cwd, environ) if config is None else find.read(os.path.join(cwd, config))
-    if found is None:
-        if not is_required:
-            return Project(cwd)
-        places = find.directories(cwd, find.checkout_root(cwd), find.home_of(environ))
-        span = places[0] if len(places) == 1 else f"{places[0]} up to {places[-1]}"
-        raise UsageError(
-            f"no {find.FILE_NAME}, and no [tool.portguard] in a {find.PYPROJECT}: looked in {span}",
-            "write one, name one with --config, or name ports: portguard check 3000 53/udp",
-        )
+    if found is not None:
+        return _configured(cwd, found, environ)
+    files = _compose_files(cwd, environ)
+    if files is not None:
+        return _published(Project(cwd), files, environ)
+    if not is_required:
+        return Project(cwd)
+    places = find.directories(cwd, find.checkout_root(cwd), find.home_of(environ))
+    span = places[0] if len(places) == 1 else f"{places[0]} up to {places[-1]}"
+    raise UsageError(
+        f"no {find.FILE_NAME}, no [tool.portguard] in a {find.PYPROJECT}, and no compose file: looked in {span}",
+        "write one, name one with --config, or name ports: portguard check 3000 53/udp",
+    )
+
+
+# --- portguard.toml -------------------------------------------------------------------------------------------------
+
+
+def _configured(cwd: str, found: ConfigText, environ: Mapping[str, str]) -> Project:
     from portguard.config import parse  # and no tomli where there is no config
 
-    declared = parse.parse(found, shown(found.path, cwd))
-    if not any(item.env for item in declared):
-        return Project(cwd, found.path, (found.path,), declared)
-    return _resolved(cwd, found, declared, environ)
+    config = parse.parse(found, shown(found.path, cwd))
+    project = Project(cwd, found.path, (found.path,), config.declarations)
+    if any(item.env for item in config.declarations):
+        project = _resolved(project, environ)
+    if config.compose_files:
+        from portguard.sources import compose_files  # and no YAML where no compose file is named
+
+        directory = os.path.dirname(found.path)
+        files = compose_files.named(list(config.compose_files), directory, f"{shown(found.path, cwd)} names it")
+        project = _published(project, files._replace(cwd=cwd), environ)
+    return project
 
 
-def _resolved(cwd: str, found: ConfigText, declared: Sequence[Declaration], environ: Mapping[str, str]) -> Project:
+def _resolved(project: Project, environ: Mapping[str, str]) -> Project:
     from portguard.rules import numbers  # only where a variable can move a port
 
-    path = os.path.join(os.path.dirname(found.path), ".env")
-    dotenv = _dotenv(path, cwd)
-    answers = [numbers.resolve(item, environ, dotenv or {}, shown(path, cwd)) for item in declared]
+    path = os.path.join(os.path.dirname(project.config or ""), ".env")
+    dotenv = _dotenv(path, project.cwd, environ)
+    where = shown(path, project.cwd)
+    answers = [numbers.resolve(item, environ, dotenv or {}, where) for item in project.declarations]
     problems = tuple(answer for answer in answers if isinstance(answer, str))
     if problems:
         raise ConfigError(problems, "give the variable a number, or unset it")
-    sources = (found.path,) if dotenv is None else (found.path, path)
-    return Project(cwd, found.path, sources, tuple(item for item in answers if not isinstance(item, str)))
+    sources = project.sources if dotenv is None else (*project.sources, path)
+    return project._replace(sources=sources, declarations=tuple(item for item in answers if not isinstance(item, str)))
 
 
-def _dotenv(path: str, cwd: str) -> dict[str, tuple[str, int]] | None:
-    from portguard.config import find
-    from portguard.sources import dotenv
+def _dotenv(path: str, cwd: str, environ: Mapping[str, str]) -> dict[str, tuple[str, int]] | None:
+    from portguard.sources import dotenv  # as above
 
     try:
-        found = dotenv.read(path)
+        found = dotenv.read(path, environ)
+    except dotenv.DotenvError as error:
+        raise ConfigError((f"{shown(path, cwd)}:{error.line}: {error.what}",)) from error
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise ConfigError((f"{shown(path, cwd)}: cannot be read: {reason}",)) from error
     if found is None:
         return None
+    _believe(path, cwd, "set the variables in the environment instead")
+    return {name: (assignment.value, assignment.line) for name, assignment in found.items()}
+
+
+def _believe(path: str, cwd: str, hint: str) -> None:
+    """Raise ConfigError when `path`, which was found by walking, may have been planted by another user."""
+    from portguard.config import find  # as above
+
     distrusted = find.distrust(path, cwd=cwd, root=find.checkout_root(cwd))
     if distrusted is not None:
-        raise ConfigError((f"{path}: refused: {distrusted}",), "set the variables in the environment instead")
-    return {name: (assignment.value, assignment.line) for name, assignment in found.items()}
+        raise ConfigError((f"{path}: refused: {distrusted}",), hint)
+
+
+# --- compose files --------------------------------------------------------------------------------------------------
+
+
+def _compose_files(cwd: str, environ: Mapping[str, str]) -> ComposeFiles | None:
+    """Return the files compose would use in `cwd`, None where there are none; cheap, because most have none."""
+    from portguard.sources import compose_files  # opens nothing but `.env`
+
+    files = compose_files.find(cwd, environ)
+    for path in files.paths if files is not None else ():
+        _believe(path, cwd, "if you trust it, name it in a portguard.toml: [compose] files = [...]")
+    return files
+
+
+def _published(project: Project, files: ComposeFiles, environ: Mapping[str, str]) -> Project:
+    """Add what the compose files publish; a declaration with `service` stands for that service's equal port."""
+    from portguard.sources import compose  # YAML, only where a compose file is read
+
+    found = compose.read(files, environ)
+    known = {(item.service, item.port, protocol) for item in project.declarations for protocol in item.protocols}
+    names: set[tuple[str, str]] = set()
+    added = []
+    for port in found.ports:
+        if (port.service, port.first, port.protocol) not in known:
+            item = _declaration(port)
+            if (item.name, port.protocol) in names:  # one target published twice
+                item = item._replace(name=f"{item.name}@{port.first}")
+            names.add((item.name, port.protocol))
+            added.append(item)
+    return project._replace(
+        sources=(*project.sources, *(path for path in (*found.files, *found.env_files) if path not in project.sources)),
+        declarations=(*project.declarations, *added),
+        compose=found,
+        notes=(*project.notes, *found.notes),
+    )
+
+
+def _declaration(port: PublishedPort) -> Declaration:
+    return Declaration(
+        name=f"{port.service}:{port.target}/{port.protocol}",
+        port=port.first,
+        declared_port=port.first,
+        source=Source(port.file, port.line or None),
+        protocols=(port.protocol,),
+        hosts=(port.host_ip or "*",),
+        service=port.service,
+        last_port=port.last if port.last != port.first else None,
+        replicas=port.replicas,
+        is_published=True,
+    )
+
+
+# --- who is us ------------------------------------------------------------------------------------------------------
+
+
+def find_us(project: Project, environ: Mapping[str, str]) -> Us:
+    """Return which containers would be ours: those of this project's name and directory.
+
+    Without readable compose files the name is what compose would make of the environment and the directory.
+    """
+    from portguard.sources import compose  # only when a container holds a port
+
+    found = project.compose
+    directory = os.path.dirname(project.config) if project.config else project.cwd
+    if found is None:
+        try:
+            files = compose.find(directory, environ)
+            found = None if files is None else compose.read(files, environ)
+        except PortguardError:
+            found = None
+    if found is not None:
+        return Us(found.name, os.path.realpath(found.working_dir), found.services)
+    name = environ.get("COMPOSE_PROJECT_NAME", "") or os.path.basename(directory)
+    return Us(compose.normalize_name(name), os.path.realpath(directory), None)
 
 
 def find_checkout(project: Project, environ: Mapping[str, str]) -> Checkout | None:

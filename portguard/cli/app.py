@@ -103,4 +103,43 @@ def build(commands: Mapping[str, Callable[..., int]]) -> typer.Typer:
             as_json=as_json,
         )
 
+    @app.command()
+    def info(
+        ports: Annotated[list[str], typer.Argument(metavar="PORT[/udp]...", help="Port numbers.")],
+        as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+    ) -> int:
+        """Tell what a port number means: range, names, whose default it is, and what this system does with it."""
+        return commands["info"](ports=list(ports), as_json=as_json)
+
+    @app.command()
+    def who(
+        ports: Annotated[
+            list[str], typer.Argument(metavar="PORT[/udp]|ADDRESS:PORT...", help="Ports; without protocol, both.")
+        ],
+        as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+    ) -> int:
+        """Tell who has a port, why, and what started it."""
+        return commands["who"](ports=list(ports), as_json=as_json)
+
+    @app.command(name="list")
+    def list_ports(
+        is_all: Annotated[bool, typer.Option("--all", help="Also connections, apart from what listens.")] = False,
+        is_tcp: Annotated[bool, typer.Option("--tcp", help="Only TCP.")] = False,
+        is_udp: Annotated[bool, typer.Option("--udp", help="Only UDP.")] = False,
+        is_v4: Annotated[bool, typer.Option("-4", help="Only IPv4 sockets.")] = False,
+        is_v6: Annotated[bool, typer.Option("-6", help="Only IPv6 sockets, dual-stack ones among them.")] = False,
+        is_mine: Annotated[bool, typer.Option("--mine", help="Only what my own processes hold.")] = False,
+        as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+    ) -> int:
+        """List what listens here, and who is behind it."""
+        return commands["list"](
+            is_all=is_all,
+            is_tcp=is_tcp,
+            is_udp=is_udp,
+            is_v4=is_v4,
+            is_v6=is_v6,
+            is_mine=is_mine,
+            as_json=as_json,
+        )
+
     return app

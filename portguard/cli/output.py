@@ -30,7 +30,7 @@ def answer(text: str) -> None:
 
 
 def _discard_rest(stream: TextIO) -> None:
-    """Make what is left in the buffer go nowhere: the interpreter writes it when it ends, and may wait or fail there."""
+    """Make what is left in the buffer go nowhere: the interpreter writes it at its end, and may wait or fail there."""
     null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, stream.fileno())
     os.close(null)

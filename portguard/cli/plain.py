@@ -21,15 +21,33 @@ _FLAGS = {
         "--no-lease": "is_unleased",
         "--json": "as_json",
     },
+    "info": {"--json": "as_json"},
+    "who": {"--json": "as_json"},
+    "list": {
+        "--all": "is_all",
+        "--tcp": "is_tcp",
+        "--udp": "is_udp",
+        "-4": "is_v4",
+        "-6": "is_v6",
+        "--mine": "is_mine",
+        "--json": "as_json",
+    },
 }
 _VALUES: dict[str, dict[str, tuple[str, type]]] = {
     "check": {"--config": ("config", str)},
     "free": {"--count": ("count", int), "-n": ("count", int), "--range": ("within", str), "--ttl": ("ttl", int)},
+    "info": {},
+    "list": {},
+    "who": {},
 }
-_POSITIONAL = {"check": "targets"}
+_POSITIONAL = {"check": "targets", "info": "ports", "who": "ports"}
+_NEEDS_POSITIONAL = {"info", "who"}
 _DEFAULTS: dict[str, dict[str, Any]] = {
     "check": {"config": None},
     "free": {"count": 1, "within": None, "ttl": 60},
+    "info": {},
+    "list": {},
+    "who": {},
 }
 _LONGEST_NUMBER = 9  # digits
 
@@ -59,6 +77,8 @@ def parse(arguments: Sequence[str]) -> tuple[str, dict[str, Any]] | None:
             return None
         else:
             positional.append(word)
+    if command in _NEEDS_POSITIONAL and not positional:
+        return None
     arguments_by_name = dict.fromkeys(flags.values(), False) | _DEFAULTS[command] | found
     if command in _POSITIONAL:
         arguments_by_name[_POSITIONAL[command]] = positional

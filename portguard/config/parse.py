@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
 DECLARATION_LIMIT = 512
 KEYS = ("port", "host", "protocol", "env", "service", "owner", "optional", "description")
-_ROOT_KEYS = ("ports",)
+_ROOT_KEYS = ("ports", "compose")
+_COMPOSE_KEYS = ("files",)
 _TEXT_LIMIT = 1000
 _NAME_LIMIT = 63
 _DEEPEST = 64
@@ -40,6 +41,13 @@ _UPPER = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _DIGITS = "0123456789"
 
 
+class Config(NamedTuple):
+    """What a config says: its declarations in the order of the file, and the compose files it names."""
+
+    declarations: tuple[Declaration, ...]
+    compose_files: tuple[str, ...]
+
+
 class Problem(NamedTuple):
     """A mistake: where it is, what is wrong, and what was probably meant (or None)."""
 
@@ -49,17 +57,17 @@ class Problem(NamedTuple):
     meant: str | None
 
 
-def parse(config: ConfigText, shown: str) -> tuple[Declaration, ...]:
-    """Return the declarations in the order of the file, with declared numbers; `shown` is the path used in messages.
+def parse(config: ConfigText, shown: str) -> Config:
+    """Return what the config says, with declared numbers; `shown` is the path used in messages.
 
     Raises ConfigError with all problems.
     """
     document, places = _load(config.data, shown)
     check = _Checker(places)
-    declarations = check.document(document, config)
+    found = check.document(document, config)
     if check.problems:
         raise ConfigError(tuple(sentence(shown, problem) for problem in sorted(check.problems)))
-    return tuple(declarations)
+    return found
 
 
 def sentence(shown: str, problem: Problem) -> str:
@@ -114,18 +122,41 @@ class _Checker:
         line, column = place[:2] if at_key else place[2:]
         self.problems.append(Problem(line, column, what, meant))
 
-    def document(self, document: dict[str, Any], config: ConfigText) -> list[Declaration]:
-        """Return the declarations of the whole file."""
+    def document(self, document: dict[str, Any], config: ConfigText) -> Config:
+        """Return what the whole file says."""
         table: Any = document
         for key in config.prefix:
             table = table.get(key) if isinstance(table, dict) else None
-        dotted = ".".join((*config.prefix, "ports"))
         if not isinstance(table, dict):
             self._add(config.prefix, f"there is no table [{'.'.join(config.prefix)}]")
-            return []
+            return Config((), ())
         for key in table:
             if key not in _ROOT_KEYS:
                 self._add((*config.prefix, key), f'unknown key "{key}"', closest(key, _ROOT_KEYS), at_key=True)
+        files = self._compose((*config.prefix, "compose"), table["compose"]) if "compose" in table else ()
+        if files and "ports" not in table:
+            return Config((), files)
+        return Config(tuple(self._ports(table, config)), files)
+
+    def _compose(self, path: Path, value: Any) -> tuple[str, ...]:
+        if not isinstance(value, dict):
+            self._add(path, f'"compose" must be a table with "files", not {_kind(value)}')
+            return ()
+        for key in value:
+            if key not in _COMPOSE_KEYS:
+                self._add((*path, key), f'unknown key "{key}" in "compose"', closest(key, _COMPOSE_KEYS), at_key=True)
+        files = value.get("files")
+        if not isinstance(files, list) or not files:
+            what = '"compose" has no "files"' if files is None else f"files is a list of paths, not {_kind(files)}"
+            self._add((*path, "files") if "files" in value else path, what)
+            return ()
+        for index, item in enumerate(files):
+            if not isinstance(item, str) or not item or "\0" in item:
+                self._add((*path, "files", index), "a compose file is named by its path")
+        return tuple(item for item in files if isinstance(item, str))
+
+    def _ports(self, table: dict[str, Any], config: ConfigText) -> list[Declaration]:
+        dotted = ".".join((*config.prefix, "ports"))
         ports = table.get("ports")
         if not isinstance(ports, dict):
             missing = "ports" not in table

@@ -7,10 +7,21 @@ import time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
     from typing import Any
 
-    from portguard.model import CheckReport, FreeReport, Holder, Note, PortReport, Process
+    from portguard.model import (
+        CheckReport,
+        Container,
+        FreeReport,
+        Holder,
+        Listing,
+        Note,
+        PortInfo,
+        PortReport,
+        Process,
+        WhoReport,
+    )
 
 SCHEMA_VERSION = 1
 
@@ -37,7 +48,9 @@ def empty(command: str | None) -> dict[str, Any]:
     """Return the `data` of a command that failed before it had any: the same keys, nothing in them."""
     if command == "check":
         return {"config": None, "sources": [], "ports": [], "summary": {}}
-    return {"ports": []} if command == "free" else {}
+    if command == "list":
+        return {"listeners": []}
+    return {"ports": []} if command in ("free", "info") else {}
 
 
 def check(report: CheckReport) -> dict[str, Any]:
@@ -66,8 +79,38 @@ def free(report: FreeReport) -> dict[str, Any]:
     }
 
 
-def _port(port: PortReport) -> dict[str, Any]:
+def info(found: Iterable[PortInfo]) -> dict[str, Any]:
+    """Return the `data` of what numbers mean."""
     return {
+        "ports": [
+            {
+                "port": item.port,
+                "range": item.range,
+                "services": {"tcp": item.tcp, "udp": item.udp},
+                "tools": list(item.tools),
+                "ephemeral": item.ephemeral,
+                "browser_blocked": item.browser_blocked,
+                "privileged": item.privileged,
+                "notes": [_note(note) for note in item.notes],
+            }
+            for item in found
+        ]
+    }
+
+
+def listing(found: Listing) -> dict[str, Any]:
+    """Return the `data` of a list; `connections` only where they were asked for."""
+    listeners = [_holder(item.holder) | {"range": item.range, "service": item.service} for item in found.listeners]
+    if found.connections is None:
+        return {"listeners": listeners}
+    remote = [{"remote_address": item.remote_address, "remote_port": item.remote_port} for item in found.connections]
+    connections = [_holder(item.holder) | end for item, end in zip(found.connections, remote, strict=True)]
+    return {"listeners": listeners, "connections": connections}
+
+
+def _port(port: PortReport) -> dict[str, Any]:
+    span = {} if port.last_port is None else {"range": [port.port, port.last_port]}
+    return span | {
         "name": port.name,
         "port": port.port,
         "declared_port": port.declared_port,
@@ -86,6 +129,20 @@ def _port(port: PortReport) -> dict[str, Any]:
     }
 
 
+def who(report: WhoReport) -> dict[str, Any]:
+    """Return the `data` of `who`."""
+    return {
+        "ports": [
+            {
+                "port": port.port,
+                "holders": [_holder(holder) for holder in port.holders],
+                "connections": [_holder(holder) for holder in port.connections],
+            }
+            for port in report.ports
+        ]
+    }
+
+
 def _note(note: Note) -> dict[str, Any]:
     return {"id": note.id, "message": note.message}
 
@@ -99,8 +156,23 @@ def _holder(holder: Holder) -> dict[str, Any]:
         "owner_status": holder.owner_status,
         "processes": [_process(process) for process in holder.processes],
         "processes_complete": holder.processes_complete,
-        "container": holder.container,
+        "container": _container(holder.container),
         "unit": holder.unit,
+    }
+
+
+def _container(container: Container | None) -> dict[str, Any] | None:
+    if container is None:
+        return None
+    compose = container.compose
+    return {
+        "engine": container.engine,
+        "id": container.id or None,
+        "name": container.name or None,
+        "image": container.image,
+        "compose": None
+        if compose is None
+        else {"project": compose.project, "service": compose.service, "working_dir": compose.working_dir},
     }
 
 

@@ -28,7 +28,7 @@ def check(report: CheckReport, cwd: str, *, colour: bool) -> str:
 
 def _paragraph(port: PortReport, cwd: str, *, colour: bool) -> str:
     verdict = f"{_COLOURS[port.verdict]}{port.verdict}{_RESET}" if colour else port.verdict
-    what = target(port.hosts, port.port, port.protocol)
+    what = target(port.hosts, port.port, port.protocol, port.last_port)
     place = f"  ({_path(port.source.file, cwd)}:{port.source.line})" if port.source.file else ""
     named = "" if port.source.file is None else f"{port.name}  "
     lines = [f"{verdict}  {safe(named + what)}{place}", f"  {safe(port.message, _LINE_LIMIT)}"]
@@ -65,7 +65,8 @@ def _summary(report: CheckReport, cwd: str) -> str:
     counts = ", ".join(_counted(count, verdict) for verdict, count in report.summary.items() if count)
     total = len(report.ports)
     sums = f"{total} port{'' if total == 1 else 's'}: {counts or 'none declared'}"
-    return f"{sums} ({_path(report.config, cwd)})" if report.config else sums
+    source = next(iter(report.sources), None)
+    return f"{sums} ({_path(source, cwd)})" if source else sums
 
 
 def _counted(count: int, verdict: str) -> str:
@@ -73,8 +74,10 @@ def _counted(count: int, verdict: str) -> str:
 
 
 def check_notes(report: CheckReport) -> str:
-    """Return the notes of all ports, a line each."""
-    return "".join(f"note: {safe(port.name)}: {safe(note.message)}\n" for port in report.ports for note in port.notes)
+    """Return the notes about the files, then those of all ports, a line each."""
+    return notes(report.notes) + "".join(
+        f"note: {safe(port.name)}: {safe(note.message)}\n" for port in report.ports for note in port.notes
+    )
 
 
 def notes(found: Iterable[Note]) -> str:

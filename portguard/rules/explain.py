@@ -6,6 +6,7 @@ forwarder, an engine, PID 1 or a process nobody could identify.
 
 from __future__ import annotations
 
+from portguard.rules import ownership
 from portguard.rules.addresses import is_v6
 from portguard.rules.verdicts import cause_of
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from portguard.model import Declaration, Holder, Process, Protocol
+    from portguard.rules.ownership import Claim
     from portguard.rules.verdicts import Decision
 
 # Processes that hold a port for a container: ending one breaks the container's port and leaves the container running.
@@ -32,10 +34,10 @@ def endpoint(address: str, port: int) -> str:
     return f"[{address}]:{port}" if is_v6(address) else f"{address}:{port}"
 
 
-def target(hosts: Sequence[str], port: int, protocol: str) -> str:
-    """Return the declared endpoint in one word, such as `*:8080/tcp` or `127.0.0.1,::1:53/udp`."""
+def target(hosts: Sequence[str], port: int, protocol: str, last_port: int | None = None) -> str:
+    """Return the declared endpoint in one word, such as `*:8080/tcp`, `*:8000-8002/tcp` or `127.0.0.1,::1:53/udp`."""
     host = endpoint(hosts[0], port) if len(hosts) == 1 else f"{','.join(hosts)}:{port}"
-    return f"{host}/{protocol}"
+    return f"{host}/{protocol}" if last_port is None else f"{host}-{last_port}/{protocol}"
 
 
 def owner_of(holder: Holder) -> str:
@@ -56,6 +58,8 @@ def owner_of(holder: Holder) -> str:
 
 def _occupied(holder: Holder) -> str:
     place = endpoint(holder.address, holder.port)
+    if holder.container is not None:
+        return f"{ownership.describe(holder.container)} publishes {place}/{holder.protocol}"
     owner = owner_of(holder)
     cause = cause_of(holder.protocol, holder.state or "")
     if cause == "listener":
@@ -81,13 +85,17 @@ def message(
     twins: Sequence[Declaration],
     errors: Mapping[str, str],
     unprivileged_start: int,
+    claim: Claim | None = None,
 ) -> str:
     """Return one sentence that says what the verdict rests on.
 
-    `twins` are the declarations that overlap this one, `errors` the bind's errno name by address.
+    `twins` are the declarations that overlap this one, `errors` the bind's errno name by address, `claim` the container
+    that matters most and what it is to us.
     """
-    wanted = target(declaration.hosts, declaration.port, protocol)
+    wanted = target(declaration.hosts, declaration.port, protocol, declaration.last_port)
     verdict, cause = decision
+    if cause == "duplicate" and not twins:
+        return f"{declaration.replicas} replicas of {declaration.service} cannot share {wanted}"
     if cause == "duplicate":
         others = " and ".join(_place(twin) for twin in twins)
         text = f"{wanted} is declared twice: {_place(declaration)} and {others}"
@@ -107,9 +115,13 @@ def message(
         return f"this user may not bind {wanted}: {why}" + (
             "" if verdict == "unavailable" else "; whether it is free could not be told"
         )
+    if verdict == "unknown" and not errors:
+        return f"whether {wanted} is free where the engine is could not be told"
     if verdict == "unknown":
         failed = ", ".join(f"{address}: {error}" for address, error in errors.items())
         return f"{wanted} could not be probed ({failed})"
+    if claim is not None and claim.holder.container is not None:
+        return _occupied(claim.holder) + ownership.why(claim.relation, claim.holder.container)
     if holders and holders[0].state is not None:
         more = f", and {len(holders) - 1} more" if len(holders) > 1 else ""
         return _occupied(holders[0]) + more
@@ -125,25 +137,25 @@ def hint(
     suggestion: int | None,
     platform: str,
     euid: int | None,
+    claim: Claim | None = None,
+    has_compose: bool = False,
 ) -> str | None:
-    """Return the next step, or None where there is nothing to do. Commands in it are made of numbers only."""
-    verdict, cause = decision
-    port = declaration.port
-    if verdict in ("free", "ours"):
+    """Return the next step, or None where there is nothing to do. Commands in it are made of checked words only.
+
+    `claim` as in `message`; `has_compose` tells that `docker compose` can be typed here.
+    """
+    if decision.verdict in ("free", "ours"):
         return None
-    if cause == "duplicate":
+    if decision.cause == "duplicate":
         return "give one of them another port" + (f", {suggestion} for instance" if suggestion else "")
-    if cause == "address-not-local":
-        return "see which addresses there are: " + ("ip address" if platform == "linux" else "ifconfig -a")
-    if cause == "excluded":
-        return f"netsh interface ipv4 show excludedportrange protocol={protocol}"
-    if cause == "permission":
-        return "use a port from 1024 on" + (
-            f", or allow it: sudo sysctl net.ipv4.ip_unprivileged_port_start={port}" if platform == "linux" else ""
-        )
-    if verdict == "unknown":
-        return "try again; if it stays, this system's limits are exhausted (ulimit -n)"
-    steps = [_freeing_step(cause, holders, port, euid)]
+    if decision.verdict != "conflict":
+        return _hint_without_holder(declaration, protocol, decision, platform)
+    if claim is not None and claim.holder.container is not None:
+        container = claim.holder.container
+        verb = "stop it: " if container.id else "find it: "
+        steps = [verb + ownership.command(claim.relation, container, declaration.port, has_compose=has_compose)]
+    else:
+        steps = [_freeing_step(decision.cause, holders, declaration.port, euid)]
     if suggestion is not None:
         if declaration.env is not None:
             steps.append(f"or move it: {declaration.env}={suggestion}")
@@ -152,6 +164,19 @@ def hint(
         else:
             steps.append(f"or declare port {suggestion}, which is free")
     return ", ".join(step for step in steps if step)
+
+
+def _hint_without_holder(declaration: Declaration, protocol: Protocol, decision: Decision, platform: str) -> str:
+    if decision.cause == "address-not-local":
+        return "see which addresses there are: " + ("ip address" if platform == "linux" else "ifconfig -a")
+    if decision.cause == "excluded":
+        return f"netsh interface ipv4 show excludedportrange protocol={protocol}"
+    if decision.cause == "permission":
+        setting = f"net.ipv4.ip_unprivileged_port_start={declaration.port}"
+        return "use a port from 1024 on" + (f", or allow it: sudo sysctl {setting}" if platform == "linux" else "")
+    if declaration.is_published:
+        return "ask the engine: docker ps"
+    return "try again; if it stays, this system's limits are exhausted (ulimit -n)"
 
 
 def _freeing_step(cause: str, holders: Sequence[Holder], port: int, euid: int | None) -> str:
@@ -164,13 +189,24 @@ def _freeing_step(cause: str, holders: Sequence[Holder], port: int, euid: int | 
         return f"a container engine forwards it; find the container: docker ps --filter publish={port}"
     if any(process.pid == 1 for process in processes):
         return "PID 1 holds it for a unit; find the unit: systemctl list-sockets"
+    unit = next((holder for holder in holders if holder.unit is not None), None)
+    if unit is not None:
+        scope = "systemctl --user" if unit.is_user_unit else "systemctl" if euid == 0 else "sudo systemctl"
+        return f"stop it: {scope} stop {unit.unit}"
     if processes:
         return _kill_command(processes, euid)
     if any(holder.owner_status == "hidden" for holder in holders):
-        return "run with sudo to see the owner"
+        return sight(euid)
     if any(holder.owner_status == "lookup-failed" for holder in holders):
         return "the owner could not be looked up here; run outside the sandbox or container to see it"
     return "no process here holds it; it may belong to the kernel, another PID namespace or another container"
+
+
+def sight(euid: int | None) -> str:
+    """Return what would make a hidden owner visible."""
+    if euid == 0:
+        return "the owner is hidden even from root: by a security module, or in a container's namespace"
+    return "run with sudo to see the owner"
 
 
 def _kill_command(processes: Sequence[Process], euid: int | None) -> str:

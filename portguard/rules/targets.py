@@ -23,6 +23,12 @@ def is_name(text: str) -> bool:
     return bool(text) and text[0] in allowed and not text.strip(allowed + "._-") and not text.isdigit()
 
 
+def is_service(text: str) -> bool:
+    """Whether `text` may be the name of a compose service (compose-spec: `[a-zA-Z0-9._-]+`) or of a declaration."""
+    allowed = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
+    return bool(text) and text[0] in allowed and not text.strip(allowed + "._-")
+
+
 def parse_target(text: str) -> Declaration | tuple[str, Protocol | None]:
     """Return a declaration for a port, or (name, protocol or None) for a declared name.
 
@@ -34,9 +40,11 @@ def parse_target(text: str) -> Declaration | tuple[str, Protocol | None]:
     protocol: Protocol | None = "udp" if suffix == "udp" else "tcp" if suffix == "tcp" else None
     host, colon, number = base.rpartition(":")
     if not (number.isascii() and number.isdigit()):
-        if not colon and is_name(base):
+        if not colon and is_service(base):
             return base, protocol
         raise UsageError(f"{text!r} is neither a port nor the name of a declaration", f"write for instance {_EXAMPLES}")
+    if colon and slash and is_service(host) and canonical(host) is None:
+        return text, None  # as declarations read from compose files are named
     address = _host_of(text, host) if colon else "*"
     port = _port_of(text, number)
     return Declaration(text, port, port, Source(None, None), (protocol or "tcp",), (address,), is_ad_hoc=True)
@@ -64,19 +72,20 @@ def select(
 ) -> list[Declaration]:
     """Return the declarations of these names, narrowed to the protocol where one was given, in the order asked.
 
-    `where` says in an error which file was searched. Raises UsageError for an unknown name.
+    A compose service's name stands for all that it publishes. `where` says in an error which file was searched. Raises
+    UsageError for an unknown name.
     """
-    by_name = {declaration.name: declaration for declaration in declarations}
-    chosen = []
+    chosen: list[Declaration] = []
     for name, protocol in names:
-        declaration = by_name.get(name)
-        if declaration is None:
-            raise UsageError(f"{where} declares no {name!r}", _similar(name, by_name))
-        if protocol is not None:
-            if protocol not in declaration.protocols:
-                raise UsageError(f"{name!r} is declared for {'/'.join(declaration.protocols)}, not {protocol}")
-            declaration = declaration._replace(protocols=(protocol,))
-        chosen.append(declaration)
+        found = [item for item in declarations if item.name == name]
+        found = found or [item for item in declarations if item.is_published and item.service == name]
+        if not found:
+            raise UsageError(f"{where} declares no {name!r}", _similar(name, [item.name for item in declarations]))
+        fitting = [item for item in found if protocol is None or protocol in item.protocols]
+        if not fitting:
+            declared = "/".join(dict.fromkeys(known for item in found for known in item.protocols))
+            raise UsageError(f"{name!r} is declared for {declared}, not {protocol}")
+        chosen += [item if protocol is None else item._replace(protocols=(protocol,)) for item in fitting]
     return chosen
 
 

@@ -6,10 +6,12 @@ import _socket
 import struct
 
 from portguard.errors import LookupFailedError
-from portguard.model import Socket
+from portguard.model import Socket, TableRow
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from portguard.model import Protocol
 
 _TCP_STATES = {
@@ -33,18 +35,47 @@ def find(protocol: Protocol, port: int, *, proc: str = "/proc") -> list[Socket]:
 
     A missing IPv6 table means a kernel without IPv6, not a failure.
     """
-    rows: list[Socket] = []
+    return [row for _, row in _read(protocol, proc) if row.port == port]
+
+
+def find_all(protocol: Protocol, *, listeners_only: bool, proc: str = "/proc") -> list[TableRow]:
+    """Return the sockets of both families on every port; `listeners_only`: those that listen or, UDP, have no peer.
+
+    Raises LookupFailedError as `find` does.
+    """
+    wanted = "listen" if protocol == "tcp" else "bound"
+    rows = (
+        TableRow(row, *_peer(line))
+        for line, row in _read(protocol, proc)
+        if row.port and (row.state == wanted or not listeners_only)
+    )
+    return list(dict.fromkeys(rows))
+
+
+def _read(protocol: Protocol, proc: str) -> Iterator[tuple[str, Socket]]:
+    """Yield the lines of both families' tables with what they say."""
     for suffix in ("", "6"):
         path = f"{proc}/net/{protocol}{suffix}"
         try:
             with open(path, encoding="ascii", errors="replace") as table:
                 next(table, None)
-                rows.extend(row for row in map(lambda line: parse(line, protocol), table) if row and row.port == port)  # noqa: C417
+                for line in table:
+                    row = parse(line, protocol)
+                    if row is not None:
+                        yield line, row
         except OSError as error:
             if suffix and isinstance(error, FileNotFoundError):
                 continue
             raise LookupFailedError(f"{path}: {error.strerror}") from error
-    return rows
+
+
+def _peer(line: str) -> tuple[str, int] | tuple[None, None]:
+    """Return the other end of a line that `parse` could read; where that part alone is torn, none."""
+    try:
+        address, port = line.split()[2].split(":")
+        return (_address(address), int(port, 16)) if int(port, 16) else (None, None)
+    except (IndexError, ValueError, struct.error):
+        return None, None
 
 
 def parse(line: str, protocol: Protocol) -> Socket | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import psutil
 
 from portguard.errors import LookupFailedError
-from portguard.model import Socket
+from portguard.model import Socket, TableRow
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -35,16 +35,24 @@ def find(protocol: Protocol, port: int) -> list[Socket]:
     macOS refuses the whole table to all but root (psutil.net_connections); then the processes are asked one by one, as
     far as they answer. Raises LookupFailedError where neither works.
     """
+    return merge(_read(protocol), protocol, port)
+
+
+def find_all(protocol: Protocol, *, listeners_only: bool) -> list[TableRow]:
+    """Return the sockets on every port; `listeners_only`: those that listen or, UDP, have no peer. As `find` else."""
+    return merge_all(_read(protocol), protocol, listeners_only=listeners_only)
+
+
+def _read(protocol: Protocol) -> list[tuple[Any, int | None]]:
     try:
-        rows = [(row, row.pid) for row in psutil.net_connections(kind=protocol)]
+        return [(row, row.pid) for row in psutil.net_connections(kind=protocol)]
     except psutil.AccessDenied:
-        rows = list(_by_process(protocol))
+        return list(_by_process(protocol))
     except (psutil.Error, OSError, ValueError, RuntimeError) as error:
         raise LookupFailedError(f"psutil: {error}") from error
-    return merge(rows, protocol, port)
 
 
-def _by_process(protocol: Protocol) -> Iterable[tuple[Any, int]]:
+def _by_process(protocol: Protocol) -> Iterable[tuple[Any, int | None]]:
     for process in psutil.process_iter():
         try:
             for row in process.net_connections(kind=protocol):
@@ -68,6 +76,25 @@ def merge(rows: Iterable[tuple[Any, int | None]], protocol: Protocol, port: int)
     return [
         Socket(protocol, address, port, state, None, None, 0, tuple(sorted(pids)))
         for (address, state), pids in found.items()
+    ]
+
+
+def merge_all(rows: Iterable[tuple[Any, int | None]], protocol: Protocol, *, listeners_only: bool) -> list[TableRow]:
+    """Return one record per local end, state and other end, with all pids named for it. `rows` as for `merge`."""
+    wanted = "listen" if protocol == "tcp" else "bound"
+    found: dict[tuple[Socket, str | None, int | None], set[int]] = {}
+    for row, pid in rows:
+        state = _state(row, protocol)
+        if not row.laddr or not row.laddr.port or (listeners_only and state != wanted):
+            continue
+        peer = (row.raddr.ip, row.raddr.port) if row.raddr else (None, None)
+        local = Socket(protocol, row.laddr.ip, row.laddr.port, state, None, None, 0)
+        pids = found.setdefault((local, *peer), set())
+        if pid:
+            pids.add(pid)
+    return [
+        TableRow(local._replace(pids=tuple(sorted(pids))), address, port)
+        for (local, address, port), pids in found.items()
     ]
 
 

@@ -1,6 +1,6 @@
-"""Linux: who sits on a port, asked of the kernel through netlink. One room, one protocol: sock_diag(7).
+"""Linux: who sits on a port, or on any, asked of the kernel through netlink. One room, one protocol: sock_diag(7).
 
-The kernel filters by source port, so the answer costs the same among 50,000 connections. Knows nothing of processes.
+The kernel filters by source port, so one port costs the same among 50,000 connections. Knows nothing of processes.
 Layouts: linux/netlink.h, linux/inet_diag.h.
 """
 
@@ -11,13 +11,16 @@ import os
 import struct
 
 from portguard.errors import LookupFailedError
-from portguard.model import Socket
+from portguard.model import Socket, TableRow
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from typing import TypeVar
 
     from portguard.model import Protocol
+
+    T = TypeVar("T")
 
 _NETLINK_SOCK_DIAG = 4
 _SOCK_DIAG_BY_FAMILY = 20
@@ -53,6 +56,7 @@ _TCP_STATES = {
 }
 _LISTEN = 1 << 10
 _EVERYTHING_ELSE = 0x3FFF & ~_LISTEN
+_UNCONNECTED = 1 << 7  # TCP_CLOSE, the state of a UDP socket without a peer
 _PROTOCOLS = {"tcp": _socket.IPPROTO_TCP, "udp": _socket.IPPROTO_UDP}
 
 
@@ -80,13 +84,43 @@ def find(
     Raises LookupFailedError where netlink is missing, forbidden, or speaks nonsense.
     """
     states = (_LISTEN if listeners_only else _LISTEN | _EVERYTHING_ELSE) if protocol == "tcp" else 0xFFFFFFFF
+    return [row for row in _ask(protocol, port, states, connect, parse) if row.port == port]
+
+
+def find_all(
+    protocol: Protocol,
+    *,
+    listeners_only: bool,
+    connect: Callable[[], _socket.socket] = _connect,
+) -> list[TableRow]:
+    """Return the sockets of both families on every port; `listeners_only`: those that listen or, UDP, have no peer.
+
+    Raises LookupFailedError as `find` does.
+    """
+    if protocol == "tcp":
+        states = _LISTEN if listeners_only else _LISTEN | _EVERYTHING_ELSE
+    else:
+        states = _UNCONNECTED if listeners_only else 0xFFFFFFFF
+    rows = _ask(protocol, 0, states, connect, _parse_row)
+    # A table that changes while it is read can give a row twice.
+    return list(dict.fromkeys(row for row in rows if row.socket.port))
+
+
+def _ask(
+    protocol: Protocol,
+    port: int,
+    states: int,
+    connect: Callable[[], _socket.socket],
+    read: Callable[[bytes, Protocol], T],
+) -> list[T]:
+    """Return what `read` makes of the inet_diag_msg of every socket, of both families; port 0 stands for all."""
     try:
         sock = connect()
         try:
             return [
-                row
+                read(payload, protocol)
                 for family in (_socket.AF_INET, _socket.AF_INET6)
-                for row in _dump(sock, family, protocol, port, states)
+                for payload in _dump(sock, family, protocol, port, states)
             ]
         finally:
             sock.close()
@@ -94,7 +128,7 @@ def find(
         raise LookupFailedError(f"netlink sock_diag: {error}") from error
 
 
-def _dump(sock: _socket.socket, family: int, protocol: Protocol, port: int, states: int) -> Iterator[Socket]:
+def _dump(sock: _socket.socket, family: int, protocol: Protocol, port: int, states: int) -> Iterator[bytes]:
     body = _REQUEST.pack(family, _PROTOCOLS[protocol], 0, states)
     body += _SOCKID.pack(port, 0, b"", b"").ljust(_SOCKID_SIZE, b"\0")
     sock.send(_HEADER.pack(_HEADER.size + len(body), _SOCK_DIAG_BY_FAMILY, _NLM_F_REQUEST_DUMP, 1, 0) + body)
@@ -106,9 +140,7 @@ def _dump(sock: _socket.socket, family: int, protocol: Protocol, port: int, stat
                 if code == 0 and kind == _NLMSG_DONE:
                     return
                 raise OSError(code, os.strerror(code) if 0 <= code <= _MAX_ERRNO else f"error {code}")
-            row = parse(payload, protocol)
-            if row.port == port:
-                yield row
+            yield payload
 
 
 def messages(data: bytes) -> Iterator[tuple[int, bytes]]:
@@ -133,6 +165,15 @@ def parse(payload: bytes, protocol: Protocol) -> Socket:
     address = _socket.inet_ntop(family, source if is_v6 else source[:4])
     name = _TCP_STATES.get(state, "unknown") if protocol == "tcp" else "established" if state == 1 else "bound"
     return Socket(protocol, address, port, name, _v6only(payload) if is_v6 else None, uid, inode)
+
+
+def _parse_row(payload: bytes, protocol: Protocol) -> TableRow:
+    family = payload[0]
+    _, port, _, peer = _SOCKID.unpack_from(payload, 4)
+    if not port:
+        return TableRow(parse(payload, protocol))
+    address = _socket.inet_ntop(family, peer if family == _socket.AF_INET6 else peer[:4])
+    return TableRow(parse(payload, protocol), address, port)
 
 
 def _v6only(payload: bytes) -> bool | None:

@@ -1,4 +1,4 @@
-"""Which sockets sit on a port: netlink, else /proc/net, else psutil. One question, one answer, whoever gives it."""
+"""Which sockets sit on a port, or on any: netlink, else /proc/net, else psutil. One answer, whoever gives it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,13 @@ from portguard.errors import LookupFailedError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from portguard.model import Protocol, Socket
+    from collections.abc import Callable
+    from types import ModuleType
+    from typing import TypeVar
+
+    from portguard.model import Protocol, Socket, TableRow
+
+    T = TypeVar("T")
 
 
 def find(
@@ -24,22 +30,51 @@ def find(
     `listeners_only` allows leaving out TCP sockets that do not listen, where that is cheaper. Raises LookupFailedError
     with all reasons when no table can be read.
     """
-    reasons = []
     if platform == "linux":
         from portguard.system import proc_net, sock_diag  # not needed where every port is free
 
-        try:
-            return sock_diag.find(protocol, port, listeners_only=listeners_only)
-        except LookupFailedError as error:
-            reasons.append(error.message)
-        try:
-            return proc_net.find(protocol, port, proc=proc)
-        except LookupFailedError as error:
-            reasons.append(error.message)
+        return _first(
+            lambda: sock_diag.find(protocol, port, listeners_only=listeners_only),
+            lambda: proc_net.find(protocol, port, proc=proc),
+            lambda: _psutil().find(protocol, port),
+        )
+    return _first(lambda: _psutil().find(protocol, port))
+
+
+def find_all(
+    protocol: Protocol,
+    *,
+    listeners_only: bool,
+    proc: str = "/proc",
+    platform: str = sys.platform,
+) -> list[TableRow]:
+    """Return the sockets on every port, of both families, in no particular order.
+
+    `listeners_only`: only those that listen or, UDP, have no peer. Raises LookupFailedError as `find` does.
+    """
+    if platform == "linux":
+        from portguard.system import proc_net, sock_diag  # Linux has them alone
+
+        return _first(
+            lambda: sock_diag.find_all(protocol, listeners_only=listeners_only),
+            lambda: proc_net.find_all(protocol, listeners_only=listeners_only, proc=proc),
+            lambda: _psutil().find_all(protocol, listeners_only=listeners_only),
+        )
+    return _first(lambda: _psutil().find_all(protocol, listeners_only=listeners_only))
+
+
+def _psutil() -> ModuleType:
     from portguard.system import psutil_sockets  # psutil costs twice the interpreter's start
 
-    try:
-        return psutil_sockets.find(protocol, port)
-    except LookupFailedError as error:
-        reasons.append(error.message)
+    return psutil_sockets
+
+
+def _first(*sources: Callable[[], T]) -> T:
+    """Return what the first source says that says anything."""
+    reasons = []
+    for source in sources:
+        try:
+            return source()
+        except LookupFailedError as error:
+            reasons.append(error.message)
     raise LookupFailedError("; ".join(reasons))

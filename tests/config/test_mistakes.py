@@ -28,8 +28,32 @@ MISTAKES: dict[str, tuple[str, list[str]]] = {
         ["1:1: there is no table [ports]"],
     ),
     "no-ports": (
-        "[compose]\nfiles=[]\n",
-        ["1:1: there is no table [ports]", '1:2: unknown key "compose"'],
+        "[settings]\nfiles = []\n",
+        ["1:1: there is no table [ports]", '1:2: unknown key "settings"'],
+    ),
+    "compose-empty": (
+        "[compose]\n[ports]\n",
+        ['1:2: "compose" has no "files"'],
+    ),
+    "compose-no-files": (
+        "[compose]\nfiles = []\n[ports]\n",
+        ["2:9: files is a list of paths, not an empty array"],
+    ),
+    "compose-string": (
+        '[compose]\nfiles = "compose.yaml"\n[ports]\n',
+        ['2:9: files is a list of paths, not the string "compose.yaml"'],
+    ),
+    "compose-key": (
+        '[compose]\nfile = ["compose.yaml"]\n[ports]\n',
+        ['1:2: "compose" has no "files"', '2:1: unknown key "file" in "compose" — did you mean "files"?'],
+    ),
+    "compose-number": (
+        '[compose]\nfiles = ["compose.yaml", 3]\n[ports]\n',
+        ["2:26: a compose file is named by its path"],
+    ),
+    "compose-list": (
+        'compose = ["compose.yaml"]\n[ports]\n',
+        ['1:11: "compose" must be a table with "files", not an array'],
     ),
     "ports-int": (
         "ports = 3\n",
@@ -297,7 +321,7 @@ def test_windows_files_are_fine() -> None:
     """A byte order mark and CRLF line ends are what some editors write; places stay right."""
     declared = parse(ConfigText("/p/portguard.toml", b"\xef\xbb\xbf[ports]\r\nweb = 80\r\n", ()), "portguard.toml")
 
-    assert [(item.name, item.port, item.source.line) for item in declared] == [("web", 80, 2)]
+    assert [(item.name, item.port, item.source.line) for item in declared.declarations] == [("web", 80, 2)]
 
 
 def test_a_pyproject_table_is_placed_in_its_own_file() -> None:

@@ -17,7 +17,10 @@ EXAMPLE = Path(__file__).parents[2] / "examples" / "portguard.toml"
 
 def declared(text: str) -> dict[str, Declaration]:
     """Return the declarations of a text by name."""
-    return {item.name: item for item in parse(ConfigText("/p/portguard.toml", text.encode(), ()), "portguard.toml")}
+    return {
+        item.name: item
+        for item in parse(ConfigText("/p/portguard.toml", text.encode(), ()), "portguard.toml").declarations
+    }
 
 
 def test_short_form_is_tcp_on_every_address() -> None:
@@ -82,7 +85,8 @@ def test_as_many_declarations_as_allowed() -> None:
 def test_the_example_is_valid_and_shows_every_kind() -> None:
     """The example reads, and has a web server, a database, a UDP service, a movable and an optional port."""
     found = {
-        item.name: item for item in parse(ConfigText(str(EXAMPLE), EXAMPLE.read_bytes(), ()), "examples/portguard.toml")
+        item.name: item
+        for item in parse(ConfigText(str(EXAMPLE), EXAMPLE.read_bytes(), ()), "examples/portguard.toml").declarations
     }
 
     assert {"web", "api", "postgres", "redis"} <= set(found)

@@ -130,6 +130,11 @@ def _docker() -> str | None:
 
 
 @functools.cache
+def _docker_compose() -> str | None:
+    return _fails("docker-compose", "version")
+
+
+@functools.cache
 def _podman() -> str | None:
     return _fails("podman", "--version")
 
@@ -196,6 +201,7 @@ CAPABILITIES: dict[str, Probe] = {
     "hidepid": _hidepid,
     "users": _users,
     "docker": _docker,
+    "docker-compose": _docker_compose,
     "podman": _podman,
     "node": _node,
     "java": _java,

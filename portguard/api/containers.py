@@ -1,0 +1,164 @@
+"""Which container is behind a holder, and what the engine itself says of its ports.
+
+The engines are asked at most once a question, and only when a holder could be theirs. What they do not say costs a
+note, never the answer.
+"""
+
+from __future__ import annotations
+
+import os
+
+from portguard.errors import LookupFailedError
+from portguard.model import Container, Note
+from portguard.rules import addresses, attribution, ownership
+from portguard.rules.ownership import Claim
+from portguard.system import origin
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from portguard.engines.endpoint import EngineEndpoint
+    from portguard.engines.query import Answer
+    from portguard.model import Declaration, Holder, Process, Protocol
+    from portguard.rules.attribution import Running
+    from portguard.rules.ownership import Us
+    from portguard.system.origin import Forward
+
+
+class Engines:
+    """The engines of one question: asked on first need, remembered after."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self._environ = environ
+        self._answer: Answer | None = None
+        self._remote: list[EngineEndpoint | None] = []
+        self._told: dict[int, Note] = {}
+        self.running: dict[str, Running] = {}
+
+    def answer(self) -> Answer:
+        """Return what runs; never raises."""
+        if self._answer is None:
+            from portguard.engines import query  # only when a holder could be a container
+
+            self._answer = query.ask(self._environ)
+            self.running.update({running.identity.id: running for running in self._answer.containers})
+        return self._answer
+
+    def remote(self) -> EngineEndpoint | None:
+        """Return the endpoint docker would use when that is another machine's, else None."""
+        if not self._remote:
+            from portguard.engines import endpoint  # only for ports an engine will publish
+
+            try:
+                found = endpoint.find(self._environ)
+            except LookupFailedError:
+                found = None
+            self._remote.append(found if found is not None and found.is_remote else None)
+        return self._remote[0]
+
+    def notes(self, port: int) -> tuple[Note, ...]:
+        """Return what is known of the container on `port` beside its name, and which engines did not answer."""
+        failures = self._answer.failures if self._answer is not None else ()
+        told = (self._told[port],) if port in self._told else ()
+        return (*told, *(Note("engine", failure) for failure in failures))
+
+    def attribute(self, holders: Sequence[Holder]) -> tuple[Holder, ...]:
+        """Return the holders with the containers and systemd units behind them, as far as they are known."""
+        return tuple(self._attributed(holder) for holder in holders)
+
+    def _attributed(self, holder: Holder) -> Holder:
+        forwarder = next((item for item in holder.processes if attribution.is_forwarder(item.name)), None)
+        is_unseen = holder.owner_status in ("hidden", "none-found", "lookup-failed")
+        if forwarder is not None or (is_unseen and holder.state in ("listen", "bound", None)):
+            return self._published(holder, forwarder)
+        if not holder.processes:
+            return holder
+        cgroup = origin.cgroup_of(holder.processes[0].pid)
+        unit = attribution.unit_of(cgroup)
+        if unit is not None:
+            holder = holder._replace(unit=unit[0], is_user_unit=unit[1])
+        identifier = attribution.container_id_of(cgroup)
+        running = attribution.by_id(identifier, self.answer().containers) if identifier is not None else None
+        return holder if running is None else holder._replace(container=running.identity)
+
+    def _published(self, holder: Holder, forwarder: Process | None) -> Holder:
+        """Return the holder with the container that an engine publishes there, or that its forwarder tells of."""
+        running = attribution.match(
+            holder.protocol,
+            holder.address,
+            holder.port,
+            self.answer().containers,
+            forwarder=forwarder.name if forwarder is not None else None,
+        )
+        if running is not None:
+            return holder._replace(container=running.identity)
+        if forwarder is not None:
+            identifier = origin.served_by_conmon(forwarder.pid)
+            if identifier is not None:
+                running = attribution.by_id(identifier, self._podman())
+                return holder._replace(
+                    container=running.identity if running is not None else Container("podman", identifier, "")
+                )
+        forward = self._forward(holder, forwarder)
+        if forward is None:
+            return holder
+        where = f"{forward.container_address}, port {forward.container_port}"
+        self._told[holder.port] = Note(
+            "container-unknown",
+            f"docker-proxy (pid {forward.pid}) forwards it to a container at {where}; which one, "
+            "only the engine can tell, and it could not be asked",
+        )
+        return holder._replace(container=Container("docker", "", ""))
+
+    def _forward(self, holder: Holder, forwarder: Process | None) -> Forward | None:
+        candidates = origin.forwards() if forwarder is None else (origin.forwarded_by(forwarder.pid),)
+        for forward in candidates:
+            if (
+                forward is not None
+                and (forward.protocol, forward.host_port) == (holder.protocol, holder.port)
+                and addresses.overlaps(forward.host_address, holder.address)
+                and (holder.uid is None or forward.uid == holder.uid)
+            ):
+                return forward
+        return None
+
+    def _podman(self) -> tuple[Running, ...]:
+        from portguard.engines import query  # only where conmon holds a port
+
+        try:
+            found = query.ask_podman(self._environ)
+        except LookupFailedError:
+            return ()
+        self.running.update({running.identity.id: running for running in found})
+        return found
+
+
+def claims(item: Declaration, holders: Sequence[Holder], us: Us, engines: Engines) -> list[Claim]:
+    """Return what each holder's container is to the project `us`, for those that are containers."""
+    found = []
+    for holder in holders:
+        container = holder.container
+        if container is not None:
+            running = engines.running.get(container.id)
+            is_oneoff = running is not None and running.is_oneoff
+            directory = container.compose.working_dir if container.compose is not None else None
+            real = os.path.realpath(directory) if directory and os.path.isabs(directory) else None
+            relation = ownership.relate(item.service, us, container, real, is_oneoff=is_oneoff)
+            found.append(Claim(relation, holder))
+    return found
+
+
+def published_by(protocol: Protocol, wanted: Sequence[str], port: int, engines: Engines) -> tuple[Holder, ...]:
+    """Return, as holders, the containers whose published ports overlap, by the engine's own word alone."""
+    from portguard.model import Holder  # at run time, only for remote engines
+
+    found = []
+    for running in engines.answer().containers:
+        for published in running.ports:
+            taken = [published.address] if published.address else [addresses.ANY_V4, addresses.ANY_V6]
+            is_it = published.port == port and published.protocol == protocol
+            if is_it and any(addresses.overlaps(one, other) for one in wanted for other in taken):
+                found.append(Holder(protocol, taken[0], port, "listen", "known", container=running.identity))
+                break
+    return tuple(found)

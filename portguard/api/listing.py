@@ -1,0 +1,158 @@
+"""`list`: everything that listens here, and on request every connection, each with who is behind it.
+
+One dump of the socket tables, one walk through the processes for all of them, and each process described once.
+"""
+
+from __future__ import annotations
+
+import os
+
+from portguard.api import holders
+from portguard.api.info import name_of
+from portguard.errors import LookupFailedError, UsageError
+from portguard.model import Connection, Listener, Listing, Note
+from portguard.rules import services
+from portguard.rules.addresses import is_v6
+from portguard.rules.verdicts import cause_of
+from portguard.system import services_file, sockets
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from portguard.model import Holder, Process, Protocol, TableRow
+    from portguard.system.owners import Owners
+
+BOTH: tuple[Protocol, ...] = ("tcp", "udp")
+_FAMILIES = (4, 6)
+
+
+def list_ports(
+    *,
+    protocols: Sequence[Protocol] = BOTH,
+    families: Sequence[int] = _FAMILIES,
+    connections: bool = False,
+    mine: bool = False,
+    environ: Mapping[str, str] | None = None,
+    services_path: str | None = None,
+) -> Listing:
+    """List the TCP listeners and the bound UDP sockets without a peer; with `connections` all other sockets as well.
+
+    `families` are those of the socket: a dual-stack one is of family 6. `mine`: only what a process of the current
+    user holds. Owners that cannot be seen are unknown, and a note counts them. Raises UsageError for an unknown
+    protocol or family, and LookupFailedError where no socket table can be read.
+    """
+    if not protocols or any(protocol not in BOTH for protocol in protocols):
+        raise UsageError(f"unknown protocols {tuple(protocols)!r}", "use tcp, udp or both")
+    if not families or any(family not in _FAMILIES for family in families):
+        raise UsageError(f"unknown address families {tuple(families)!r}", "use 4, 6 or both")
+    rows = [
+        row
+        for protocol in BOTH
+        if protocol in protocols
+        for row in sockets.find_all(protocol, listeners_only=not connections)
+        if (6 if is_v6(row.socket.address) else 4) in families
+    ]
+    rows.sort(key=_order)
+    found = list(zip(rows, _holders(rows), strict=True))
+    if mine:
+        uid, user = _me()
+        found = [(row, holder) for row, holder in found if _is_mine(holder, uid, user)]
+    environ = os.environ if environ is None else environ
+    names = services_file.read(services_file.path_of(environ) if services_path is None else services_path)
+    users: dict[int, str] = {}
+    listeners = tuple(
+        Listener(
+            holder, services.range_of(holder.port), name_of(holder.port, holder.protocol, names), _user(holder, users)
+        )
+        for row, holder in found
+        if _is_listener(row)
+    )
+    others = tuple(
+        Connection(holder, row.remote_address, row.remote_port, _user(holder, users))
+        for row, holder in found
+        if not _is_listener(row)
+    )
+    return Listing(listeners, others if connections else None, _notes([holder for _, holder in found]))
+
+
+def _is_listener(row: TableRow) -> bool:
+    return cause_of(row.socket.protocol, row.socket.state) == "listener"
+
+
+def _order(row: TableRow) -> tuple[object, ...]:
+    """By protocol, port and address, IPv4 before IPv6; then by what tells sockets of one endpoint apart."""
+    socket = row.socket
+    remote = (is_v6(row.remote_address or ""), row.remote_address or "", row.remote_port or 0)
+    return (
+        socket.protocol,
+        socket.port,
+        is_v6(socket.address),
+        socket.address,
+        *remote,
+        socket.inode,
+        socket.pids or (),
+    )
+
+
+def _holders(rows: Sequence[TableRow]) -> list[Holder]:
+    owners: Owners | None = None
+    if any(row.socket.pids is None for row in rows):
+        from portguard.system import owners as search  # Linux, where the tables name no process
+
+        try:
+            owners = search.find({row.socket.inode for row in rows})
+        except LookupFailedError:
+            owners = None
+    known: dict[int, Process] = {}
+    return [holders._holder(row.socket, owners, known) for row in rows]  # one meaning of "who", for both questions
+
+
+def _me() -> tuple[int | None, str | None]:
+    """Return our uid, or where there are none our user's name."""
+    if hasattr(os, "getuid"):
+        return os.getuid(), None
+    from portguard.system import processes  # Windows
+
+    return None, processes.describe(os.getpid()).user
+
+
+def _is_mine(holder: Holder, uid: int | None, user: str | None) -> bool:
+    """Whether a process of our user holds it; where no process is known, whether the socket is our user's."""
+    if uid is None:
+        return user is not None and any(process.user == user for process in holder.processes)
+    if holder.processes:
+        return any(process.uid == uid for process in holder.processes)
+    return holder.owner_status != "kernel" and holder.uid == uid
+
+
+def _user(holder: Holder, users: dict[int, str]) -> str | None:
+    """Return the name of the socket's user, where no process tells a better one. `users` remembers names by uid."""
+    uid = holder.uid
+    if holder.processes or uid is None or holder.owner_status == "kernel":
+        return None
+    if uid not in users:
+        import pwd  # tables that tell uids are Linux's
+
+        try:
+            users[uid] = pwd.getpwuid(uid).pw_name
+        except (KeyError, OverflowError):
+            users[uid] = str(uid)
+    return users[uid]
+
+
+def _notes(found: Sequence[Holder]) -> tuple[Note, ...]:
+    statuses = [holder.owner_status for holder in found]
+    hidden, failed = statuses.count("hidden"), statuses.count("lookup-failed")
+    notes = []
+    if hidden:
+        who = f"the owner of {hidden} of {len(found)} sockets is hidden"
+        cure = "even from root, by a container or a security module" if _is_root() else "from this user; root sees it"
+        notes.append(Note("hidden", f"{who} {cure}"))
+    if failed:
+        notes.append(Note("lookup-failed", "the owners could not be looked up here; no process list can be read"))
+    return tuple(notes)
+
+
+def _is_root() -> bool:
+    return not hasattr(os, "geteuid") or os.geteuid() == 0

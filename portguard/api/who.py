@@ -1,0 +1,104 @@
+"""`who`: everybody on a port, why they are there, and what started them. Explains; probes nothing."""
+
+from __future__ import annotations
+
+import os
+
+from portguard.api import holders as search
+from portguard.api.containers import Engines
+from portguard.errors import LookupFailedError, UsageError
+from portguard.model import Background, Declaration, Note, WhoPort, WhoReport
+from portguard.rules import addresses, explain, targets, verdicts
+from portguard.rules.origin import classify, will_come_back
+from portguard.system import git, origin, sockets
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from portguard.model import Holder, Protocol, Socket
+
+_CONNECTIONS_SHOWN = 64
+
+
+def who(*ports: str | int, environ: Mapping[str, str] | None = None) -> WhoReport:
+    """Tell who has these ports: 8080 (TCP and UDP), "53/udp", "127.0.0.1:5432".
+
+    Exit code 0 when each has a holder, 1 when one has none. Raises UsageError for what is no port, LookupFailedError
+    where no socket table can be read.
+    """
+    if not ports:
+        raise UsageError("no port is given", "name one: portguard who 8080")
+    environ = os.environ if environ is None else environ
+    engines = Engines(environ)
+    found = tuple(_who(str(port), engines, environ) for port in ports)
+    return WhoReport(found, verdicts.worst(0 if port.holders else 1 for port in found))
+
+
+def _who(text: str, engines: Engines, environ: Mapping[str, str]) -> WhoPort:
+    target = targets.parse_target(text)
+    if not isinstance(target, Declaration):
+        raise UsageError(f"{text!r} is no port", "write for instance 3000, 53/udp, 127.0.0.1:5432, [::1]:5432")
+    protocols: Sequence[Protocol] = target.protocols if "/" in text else targets.PROTOCOLS
+    wanted = addresses.expand(target.hosts)
+    rows = [row for protocol in protocols for row in sockets.find(protocol, target.port) if _is_meant(row, wanted)]
+    bound = [row for row in rows if verdicts.cause_of(row.protocol, row.state) in ("listener", "bound")]
+    others = [row for row in rows if row not in bound]
+    holders = engines.attribute(search.with_owners(bound, None))
+    return WhoPort(
+        target.port,
+        holders,
+        search.with_owners(others, _CONNECTIONS_SHOWN),
+        tuple(_background(holder, engines, environ) for holder in holders),
+        (*engines.notes(target.port), *_hidden(holders)),
+    )
+
+
+def _hidden(holders: Sequence[Holder]) -> tuple[Note, ...]:
+    if all(holder.owner_status != "hidden" or holder.container is not None for holder in holders):
+        return ()
+    return (Note("hidden", explain.sight(os.geteuid() if hasattr(os, "geteuid") else None)),)
+
+
+def _is_meant(row: Socket, wanted: Sequence[str]) -> bool:
+    return any(addresses.overlaps(address, row.address, second_v6only=bool(row.v6only)) for address in wanted)
+
+
+def _background(holder: Holder, engines: Engines, environ: Mapping[str, str]) -> Background:
+    if holder.container is not None:
+        return Background(comeback=_container_comeback(holder, engines))
+    if not holder.processes:
+        return Background()
+    process = min(holder.processes, key=lambda item: (item.started_at or 0.0, item.pid))
+    worktree = git.worktree_of(process.cwd) if process.cwd and process.cwd_is_shared else None
+    started = classify(origin.ancestry(process.pid), is_service=holder.unit is not None)
+    comeback = _by_whom(started.by if started is not None and started.comes_back else None)
+    if holder.unit is not None:
+        unit = origin.unit(holder.unit, environ, is_user_unit=holder.is_user_unit)
+        comeback = _by_whom("systemd" if will_come_back(unit.restart) else None)
+    return Background(
+        checkout=worktree.root if worktree is not None else None,
+        branch=worktree.branch if worktree is not None else None,
+        origin=started.text if started is not None else None,
+        comeback=comeback,
+    )
+
+
+def _container_comeback(holder: Holder, engines: Engines) -> str | None:
+    from portguard.engines import query  # only when a container holds the port
+
+    identifier = holder.container.id if holder.container is not None else ""
+    endpoint = engines.answer().endpoints.get(identifier)
+    if endpoint is None:
+        return None
+    try:
+        running = query.inspect(endpoint, identifier)
+    except LookupFailedError:
+        return None
+    if running is None or not will_come_back(running.restart_policy):
+        return None
+    return _by_whom(running.identity.engine)
+
+
+def _by_whom(name: str | None) -> str | None:
+    return None if name is None else f"{name} starts it again when it ends"

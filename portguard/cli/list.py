@@ -1,0 +1,56 @@
+"""`portguard list`."""
+
+from __future__ import annotations
+
+import os
+
+from portguard.api import listing as api
+from portguard.cli import output
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from portguard.model import Protocol
+
+
+def run(*, is_all: bool, is_tcp: bool, is_udp: bool, is_v4: bool, is_v6: bool, is_mine: bool, as_json: bool) -> int:
+    """List, print what was found, return the exit code. That nothing listens is an answer too."""
+    found = api.list_ports(
+        protocols=_protocols(is_tcp=is_tcp, is_udp=is_udp),
+        families=(4, 6) if is_v4 == is_v6 else (4,) if is_v4 else (6,),
+        connections=is_all,
+        mine=is_mine,
+    )
+    from portguard.render import text  # not when the table cannot be read
+
+    output.message(text.notes(found.notes))
+    if as_json:
+        from portguard.render import documents  # json costs 0.7 x the interpreter's start
+
+        output.answer(documents.document("list", 0, documents.listing(found)))
+        return 0
+    from portguard.render import listing  # not in JSON
+
+    told = listing.listing(found, colour=output.wants_colour(), width=_width())
+    if told:
+        output.answer(told)
+    else:
+        output.message("nothing listens\n")
+    return 0
+
+
+def _protocols(*, is_tcp: bool, is_udp: bool) -> Sequence[Protocol]:
+    if is_tcp == is_udp:
+        return api.BOTH
+    return ("tcp",) if is_tcp else ("udp",)
+
+
+def _width() -> int:
+    """Return the terminal's width where it is known and not narrower than the default."""
+    from portguard.render.listing import WIDTH
+
+    try:
+        return max(WIDTH, os.get_terminal_size(1).columns)
+    except OSError:
+        return WIDTH

@@ -1,0 +1,136 @@
+"""Engines that only their own command reaches: docker over ssh, TLS or a pipe, and Podman without a socket.
+
+Argument lists only, never a shell; every call ends by its deadline, with all it started; what it prints is foreign.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+
+from portguard.engines import containers
+from portguard.errors import LookupFailedError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import subprocess
+    from collections.abc import Mapping, Sequence
+    from typing import Any
+
+    from portguard.rules.attribution import Running
+
+_SIZE_LIMIT = 16 * 1024 * 1024  # bytes
+_MOST = 1024  # containers; their identifiers fit into one command line
+_PART = 1 << 18  # bytes
+
+
+def docker(environ: Mapping[str, str], *, deadline: float) -> tuple[Running, ...]:
+    """Return the running containers of the engine the docker command talks to. Raises LookupFailedError.
+
+    By `inspect`, since `docker ps` prints ports and labels for people: joined by commas that may be in them.
+    """
+    end = time.monotonic() + deadline
+    listed = _run(["docker", "ps", "--quiet", "--no-trunc"], environ, end)[0].split()
+    identifiers = [word.decode("ascii") for word in listed if word.isalnum()][:_MOST]
+    return docker_inspect(identifiers, environ, deadline=end - time.monotonic())
+
+
+def docker_inspect(identifiers: Sequence[str], environ: Mapping[str, str], *, deadline: float) -> tuple[Running, ...]:
+    """Return these containers in full, those that are still there. Raises LookupFailedError."""
+    if not identifiers:
+        return ()
+    end = time.monotonic() + deadline
+    # One that went away meanwhile makes the exit code 1; the others are printed all the same.
+    output, _ = _run(["docker", "inspect", "--type", "container", "--", *identifiers], environ, end, accepted=(0, 1))
+    return containers.from_inspect(_json(output), "docker")
+
+
+def podman(environ: Mapping[str, str], *, deadline: float) -> tuple[Running, ...]:
+    """Return the running containers of Podman, which needs no service to be running. Raises LookupFailedError."""
+    end = time.monotonic() + deadline
+    output, _ = _run(["podman", "ps", "--no-trunc", "--format", "json"], environ, end)
+    return containers.from_podman(_json(output))
+
+
+def _run(
+    command: Sequence[str], environ: Mapping[str, str], end: float, accepted: tuple[int, ...] = (0,)
+) -> tuple[bytes, int]:
+    """Return what a command printed, and its exit code. Raises LookupFailedError when it is late, missing or fails."""
+    import subprocess  # only for engines without a socket
+
+    try:
+        process = subprocess.Popen(  # noqa: S603 - an argument list, of our own words and checked identifiers
+            list(command),
+            # ssh, which docker may start, must not ask for a password: not on the terminal (it gets none, being in a
+            # session of its own), and not in a window (ssh(1), SSH_ASKPASS_REQUIRE).
+            env={**environ, "SSH_ASKPASS_REQUIRE": "never", "DOCKER_CLI_HINTS": "false"},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+    except (OSError, ValueError) as error:
+        raise LookupFailedError(f"{command[0]} cannot be run") from error
+    try:
+        output = _read_to_end(process, command[0], end)
+    finally:
+        _end(process)
+    if process.returncode not in accepted:
+        raise LookupFailedError(f"{command[0]} failed with exit code {process.returncode}")
+    return output, process.returncode
+
+
+def _read_to_end(process: subprocess.Popen[bytes], name: str, end: float) -> bytes:
+    import subprocess
+
+    late = LookupFailedError(f"{name} did not answer in time")
+    try:
+        if os.name == "nt":  # pipes cannot be polled there
+            return process.communicate(timeout=max(0.01, end - time.monotonic()))[0]
+        import select
+
+        assert process.stdout is not None  # noqa: S101 - asked for above
+        received = bytearray()
+        poll = select.poll()
+        poll.register(process.stdout, select.POLLIN)
+        while (left := end - time.monotonic()) > 0:
+            if not poll.poll(left * 1000):
+                break
+            part = os.read(process.stdout.fileno(), _PART)
+            if not part:
+                process.wait(max(0.01, end - time.monotonic()))
+                return bytes(received)
+            received += part
+            if len(received) > _SIZE_LIMIT:
+                raise LookupFailedError(f"{name} printed too much")
+    except subprocess.TimeoutExpired as error:
+        raise late from error
+    raise late
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """End a command that still runs, and what it started: ssh outlives the docker command that began it."""
+    if process.stdout is not None:
+        process.stdout.close()
+    if process.poll() is not None:
+        return
+    if os.name == "nt":
+        process.kill()
+    else:
+        import signal
+
+        try:
+            # Not waited for yet, so nobody else can have its number.
+            os.killpg(process.pid, signal.SIGKILL)
+        except OSError:
+            process.kill()
+    process.wait()
+
+
+def _json(text: bytes) -> Any:
+    import json  # only where an engine may hold a port
+
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise LookupFailedError("the engine's answer is no JSON") from error

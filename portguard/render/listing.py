@@ -1,0 +1,168 @@
+"""What listens here, and what a number means, for people: aligned lines that keep their end within the width.
+
+Foreign strings go through `safe()`. Ports, addresses and pids are never cut: a cell that would pass the width goes on
+the next line, under the second column.
+"""
+
+from __future__ import annotations
+
+from portguard.render.safe import safe
+from portguard.rules.explain import endpoint
+from portguard.rules.ranges import DYNAMIC, WELL_KNOWN
+from portguard.rules.services import EPHEMERAL_DEFAULTS
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from portguard.model import Connection, Holder, Listener, Listing, PortInfo
+
+WIDTH = 80
+_NAME_LIMIT = 32
+_UNIT_LIMIT = 60
+_GAP = 2
+_LABEL = 14
+_BOLD, _RESET = "\x1b[1m", "\x1b[0m"
+_RANGES = {
+    "well-known": f"{WELL_KNOWN[0]}-{WELL_KNOWN[1]}",
+    "registered": f"{WELL_KNOWN[1] + 1}-{DYNAMIC[0] - 1}",
+    "dynamic": f"{DYNAMIC[0]}-{DYNAMIC[1]}",
+}
+
+# By table: the heads of the columns, and how wide a column grows for its cells. Longer ones push those behind them.
+_OWNER = (("PROCESS", 15), ("PID", 10), ("USER", 10))
+_LAST = (("PART OF", 24), ("PROJECT", 24))
+_LISTENERS = (("PORT", 9), ("ADDRESS", 15), *_OWNER, ("SERVICE", 15), *_LAST)
+_CONNECTIONS = (("PORT", 9), ("ADDRESS", 15), ("REMOTE", 21), *_OWNER, ("STATE", 12), *_LAST)
+# What the lines of `info` say by themselves.
+_SAID = ("well-known", "browser-blocked", "ephemeral", "ephemeral-range", "reserved")
+
+
+def listing(found: Listing, *, colour: bool, width: int = WIDTH) -> str:
+    """Return a line a listener under a line of heads; connections, where asked for, as a second table.
+
+    Sockets that differ in nothing that is shown share a line. Empty where nothing listens.
+    """
+    listeners = _table(_LISTENERS, dict.fromkeys(map(_listener, found.listeners)), colour=colour, width=width)
+    if found.connections is None:
+        return listeners
+    rows = dict.fromkeys(map(_connection, found.connections))
+    connections = _table(_CONNECTIONS, rows, colour=colour, width=width)
+    parts = [f"listeners\n{listeners}" if listeners else "", f"connections\n{connections}" if connections else ""]
+    return "\n".join(part for part in parts if part)
+
+
+def _listener(item: Listener) -> tuple[str, ...]:
+    holder = item.holder
+    service = safe(item.service, _NAME_LIMIT) if item.service else f"({item.range})"
+    return (_port(holder), safe(holder.address), *_owner(holder, item.user), service, *_part_of(holder))
+
+
+def _connection(item: Connection) -> tuple[str, ...]:
+    holder = item.holder
+    has_peer = item.remote_address is not None and item.remote_port is not None
+    remote = safe(endpoint(item.remote_address or "", item.remote_port or 0)) if has_peer else "-"
+    owner = _owner(holder, item.user)
+    return (_port(holder), safe(holder.address), remote, *owner, safe(holder.state or "-"), *_part_of(holder))
+
+
+def _port(holder: Holder) -> str:
+    return f"{holder.port}/{holder.protocol}"
+
+
+def _owner(holder: Holder, user: str | None) -> tuple[str, str, str]:
+    """Return process, pid and user; of several processes the oldest, and how many more there are."""
+    if not holder.processes:
+        words = {"hidden": "(hidden)", "kernel": "(kernel)"}
+        return words.get(holder.owner_status, "(unknown)"), "-", safe(user or "-", _NAME_LIMIT)
+    first = min(holder.processes, key=lambda process: (process.started_at or 0.0, process.pid))
+    more = len(holder.processes) - 1
+    pid = f"{first.pid} +{more}" if more else str(first.pid)
+    name = safe(first.name or "", _NAME_LIMIT).strip() or "-"
+    return name, pid, safe(first.user or user or "-", _NAME_LIMIT)
+
+
+def _part_of(holder: Holder) -> tuple[str, str]:
+    """Return the container, else the unit; and the compose project and service that the container is of."""
+    if holder.container is None:
+        return safe(holder.unit or "", _UNIT_LIMIT), ""
+    name, compose = safe(holder.container.name, _NAME_LIMIT), holder.container.compose
+    if compose is None:
+        return name, ""
+    service = "" if compose.service is None else f"/{safe(compose.service, _NAME_LIMIT)}"
+    return name, safe(compose.project, _NAME_LIMIT) + service
+
+
+def _table(columns: Sequence[tuple[str, int]], rows: Iterable[tuple[str, ...]], *, colour: bool, width: int) -> str:
+    lines = list(rows)
+    if not lines:
+        return ""
+    starts = [0]
+    for index, (head, limit) in enumerate(columns[:-1]):
+        cells = [len(row[index]) for row in lines]
+        fitting = [length for length in cells if length <= limit]
+        starts.append(starts[-1] + max([len(head), *fitting]) + _GAP)
+    used = [index for index in range(len(columns)) if any(row[index] for row in lines)]
+    head = _line([columns[index][0] if index in used else "" for index in range(len(columns))], starts, width)
+    body = [_line(row, starts, width) for row in lines]
+    return "\n".join([f"{_BOLD}{head}{_RESET}" if colour else head, *body]) + "\n"
+
+
+def _line(cells: Sequence[str], starts: Sequence[int], width: int) -> str:
+    """Return the cells, each at the start of its column or, pushed, two behind the one before it."""
+    finished: list[str] = []
+    line = ""
+    for cell, start in zip(cells, starts, strict=True):
+        if not cell:
+            continue
+        pushed = len(line) + _GAP if line else 0
+        place = pushed if finished else max(start, pushed)
+        if line and place + len(cell) > width:
+            finished.append(line)
+            line, place = "", starts[1]
+        line = line.ljust(place) + cell
+    return "\n".join([*finished, line])
+
+
+def info(found: Iterable[PortInfo], *, colour: bool) -> str:
+    """Return a paragraph for each port: its names, its class, and what this system does with it."""
+    return "\n".join(_paragraph(item, colour=colour) for item in found)
+
+
+def _paragraph(item: PortInfo, *, colour: bool) -> str:
+    head = f"{_BOLD}{item.port}{_RESET}" if colour else str(item.port)
+    names = {"tcp": item.tcp, "udp": item.udp}
+    facts = [
+        ("service", ", ".join(f"{safe(names[each] or 'no name', _NAME_LIMIT)} ({each})" for each in item.protocols)),
+        ("default of", ", ".join(item.tools)),
+        ("ephemeral", _ephemeral(item)),
+        ("browsers", f"refuse http://…:{item.port} (WHATWG Fetch, bad port)" if item.browser_blocked else "open it"),
+        ("privileges", "needed to bind it here" if item.privileged else "none needed to bind it here"),
+        *(("note", safe(note.message)) for note in item.notes if note.id not in _SAID),
+    ]
+    lines = [f"{head}  {item.range} ({_RANGES[item.range]})"]
+    lines.extend(_wrapped(f"  {label}".ljust(_LABEL), text) for label, text in facts if text)
+    return "\n".join(lines) + "\n"
+
+
+def _ephemeral(item: PortInfo) -> str:
+    """Return whether the kernel may assign the number by itself, and the range that says so."""
+    span = item.ephemeral_range
+    if span is None:
+        return f"this kernel's range cannot be read; {EPHEMERAL_DEFAULTS}"
+    here = f"this kernel assigns {span[0]}-{span[1]}"
+    if item.ephemeral:
+        here += ", an outgoing connection can take it at any time"
+    elif span[0] <= item.port <= span[1]:
+        here += " without it (net.ipv4.ip_local_reserved_ports)"
+    return f"{'yes' if item.ephemeral else 'no'}: {here}; {EPHEMERAL_DEFAULTS}"
+
+
+def _wrapped(label: str, text: str) -> str:
+    """Return label and text on lines of at most the width, the text in a column; a long word stays whole."""
+    lines = [label]
+    for word in text.split(" "):
+        if len(lines[-1]) > len(label) and len(lines[-1]) + len(word) >= WIDTH:
+            lines.append(" " * len(label))
+        lines[-1] += word if len(lines[-1]) == len(label) else f" {word}"
+    return "\n".join(lines)

@@ -1,0 +1,202 @@
+"""Where a process comes from: its control group, its ancestors, the unit's restart policy, what a forwarder forwards.
+
+Two programs' arguments are read, and nobody else's (arguments carry secrets): docker-proxy's, which are addresses and
+ports, and conmon's, for the container's identifier. Everything read is foreign and checked; what cannot be read is
+None or empty, and nothing here raises.
+"""
+
+from __future__ import annotations
+
+import os
+from itertools import pairwise
+
+from portguard._namedtuple import NamedTuple
+from portguard.rules.addresses import canonical, is_alias
+from portguard.rules.attribution import is_container_id, is_service_name
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from portguard.model import Protocol
+
+_LIMIT = 65536  # bytes
+_DEPTH = 64  # ancestors
+_DEADLINE = 1.0  # seconds
+_PROXIES = ("docker-proxy", "rootlesskit-docker-proxy")
+
+
+class Forward(NamedTuple):
+    """What one docker-proxy does: a host endpoint, and where in the container it leads. `uid` is the process's user."""
+
+    pid: int
+    uid: int
+    protocol: Protocol
+    host_address: str
+    host_port: int
+    container_address: str
+    container_port: int
+
+
+class Unit(NamedTuple):
+    """What systemd says of a unit: `restart` is its `Restart=` (systemd.service(5)), `path` the file it comes from."""
+
+    restart: str | None
+    path: str | None
+
+
+def cgroup_of(pid: int, *, proc: str = "/proc") -> str:
+    """Return the text of /proc/PID/cgroup (cgroups(7)), "" where it cannot be read."""
+    return os.fsdecode(_read(f"{proc}/{pid}/cgroup"))
+
+
+def ancestry(pid: int, *, proc: str = "/proc") -> tuple[tuple[int, str], ...]:
+    """Return (pid, name) of the process and its ancestors, as far as they can be seen, at best to PID 1.
+
+    A parent that started later than its child has only got its number: the row ends before it.
+    """
+    if not os.path.exists(f"{proc}/self/stat"):
+        return _ancestry_by_psutil(pid)
+    found: dict[int, str] = {}
+    young = None
+    while pid > 0 and pid not in found and len(found) < _DEPTH:
+        row = _stat(pid, proc)
+        if row is None or (young is not None and row[2] > young):
+            break
+        found[pid], parent, young = row
+        pid = parent
+    return tuple(found.items())
+
+
+def _stat(pid: int, proc: str) -> tuple[str, int, int] | None:
+    """Return (name, parent, start time in ticks) by proc_pid_stat(5); a name may contain anything, brackets too."""
+    head, _, tail = _read(f"{proc}/{pid}/stat").rpartition(b")")
+    fields = tail.split()
+    if len(fields) < 20 or not fields[1].isdigit() or not fields[19].isdigit():
+        return None
+    return os.fsdecode(head.partition(b"(")[2]), int(fields[1]), int(fields[19])
+
+
+def _ancestry_by_psutil(pid: int) -> tuple[tuple[int, str], ...]:
+    import psutil  # only where there is no /proc
+
+    found: list[tuple[int, str]] = []
+    try:
+        process: psutil.Process | None = psutil.Process(pid)
+        while process is not None and len(found) < _DEPTH and process.pid not in dict(found):
+            found.append((process.pid, process.name()))
+            process = process.parent()  # by start time, so a reused number is nobody's parent
+    except (psutil.Error, OSError, ValueError, RuntimeError):
+        pass
+    return tuple(found)
+
+
+# ---------------------------------------------------------------- what forwarders forward
+
+
+def forwards(*, proc: str = "/proc") -> tuple[Forward, ...]:
+    """Return what every docker-proxy that can be seen forwards: readable for all users, unlike who holds a socket.
+
+    A process can call itself docker-proxy and say what it likes; `uid` tells whose word it is.
+    """
+    try:
+        pids = sorted(int(name) for name in os.listdir(proc) if name.isascii() and name.isdigit())
+    except OSError:
+        return ()
+    return tuple(found for pid in pids if (found := forwarded_by(pid, proc=proc)) is not None)
+
+
+def forwarded_by(pid: int, *, proc: str = "/proc") -> Forward | None:
+    """Return what the process forwards if it is docker-proxy and says so, else None."""
+    if not _is_program(pid, _PROXIES, proc):
+        return None
+    words = _arguments(pid, proc)
+    # Go's flag package: one dash or two, the value apart or after an equals sign; docker writes the first of each.
+    values = {name.lstrip("-"): value for name, value in pairwise(words) if name.startswith("-")}
+    protocol = values.get("proto", "tcp")
+    host, inner = (canonical(values.get(key, "")) for key in ("host-ip", "container-ip"))
+    port, target = (_port(values.get(key, "")) for key in ("host-port", "container-port"))
+    try:
+        uid = os.stat(f"{proc}/{pid}").st_uid
+    except OSError:
+        return None
+    if host is None or inner is None or is_alias(host) or not port or not target or protocol not in ("tcp", "udp"):
+        return None
+    return Forward(pid, uid, "tcp" if protocol == "tcp" else "udp", host, port, inner, target)
+
+
+def served_by_conmon(pid: int, *, proc: str = "/proc") -> str | None:
+    """Return the identifier of the container that the process serves if it is conmon, else None (conmon(8), `-c`)."""
+    if not _is_program(pid, ("conmon",), proc):
+        return None
+    words = _arguments(pid, proc)
+    return next((value for name, value in pairwise(words) if name in ("-c", "--cid") and is_container_id(value)), None)
+
+
+def _is_program(pid: int, names: tuple[str, ...], proc: str) -> bool:
+    """Whether the process runs one of these programs: by its file, or by its name where that is closed to us."""
+    try:
+        return os.path.basename(os.readlink(f"{proc}/{pid}/exe").removesuffix(" (deleted)")) in names
+    except PermissionError:
+        return os.fsdecode(_read(f"{proc}/{pid}/comm")).removesuffix("\n") in {name[:15] for name in names}
+    except OSError:
+        return False
+
+
+def _arguments(pid: int, proc: str) -> list[str]:
+    return os.fsdecode(_read(f"{proc}/{pid}/cmdline")).split("\0")
+
+
+def _port(text: str) -> int:
+    """Return a port's number, 0 for anything else."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= 5 and int(text) <= 65535 else 0
+
+
+# ---------------------------------------------------------------- systemd
+
+
+def unit(name: str, environ: Mapping[str, str], *, is_user_unit: bool = False, deadline: float = _DEADLINE) -> Unit:
+    """Ask systemd for a unit's restart policy and file; nothing known where it does not run, is late or refuses.
+
+    `deadline` is in seconds. A user's unit is asked of this user's own manager, so only its owner learns anything.
+    """
+    import shutil  # only when a holder runs in a unit
+
+    program = shutil.which("systemctl", path=environ.get("PATH"))
+    if program is None or not is_service_name(name):
+        return Unit(None, None)
+    import subprocess
+
+    scope = ["--user"] if is_user_unit else []
+    try:
+        done = subprocess.run(  # noqa: S603 - an argument list, of our own words and a checked name
+            [program, *scope, "--no-pager", "show", "-p", "Restart,FragmentPath", "--", name],
+            env={**environ, "LC_ALL": "C"},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            timeout=deadline,
+            check=False,
+        )
+    except (OSError, ValueError, subprocess.TimeoutExpired):
+        return Unit(None, None)
+    if done.returncode != 0:
+        return Unit(None, None)
+    values = dict(line.partition("=")[::2] for line in os.fsdecode(done.stdout[:_LIMIT]).splitlines())
+    path = values.get("FragmentPath") or None
+    # A unit that systemd does not know has no file, and the default policy, which says nothing.
+    return Unit(values.get("Restart") or None if path else None, path)
+
+
+def _read(path: str) -> bytes:
+    """Return the first 64 KiB of a file, b"" where it cannot be read. Never waits for one that is no plain file."""
+    try:
+        fd = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0))
+    except (OSError, ValueError):
+        return b""
+    try:
+        return os.read(fd, _LIMIT)
+    except OSError:
+        return b""
+    finally:
+        os.close(fd)

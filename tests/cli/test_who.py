@@ -1,0 +1,111 @@
+"""`portguard who`: everybody on a port, where they come from, and what is not known."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import portguard as library
+from portguard.system import git
+from tests.conftest import Run
+
+Answer = Callable[..., dict[str, Any]]
+
+
+def test_keys_and_exit_codes(answer: Answer, portguard: Run) -> None:
+    """Holders and connections apart, the documented keys; 0 when somebody is there, 1 when nobody, 2 for no port."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        with socket.create_connection(("127.0.0.1", port)):
+            document = answer("who", port)
+    nobody = answer("who", port)
+
+    (entry,) = document["data"]["ports"]
+    assert set(entry) == {"port", "holders", "connections"}
+    assert (document["command"], document["exit_code"], entry["port"]) == ("who", 0, port)
+    assert [holder["state"] for holder in entry["holders"]] == ["listen"]
+    assert entry["holders"][0]["processes"][0]["pid"] == os.getpid()
+    assert "established" in [connection["state"] for connection in entry["connections"]]
+    assert (nobody["exit_code"], nobody["data"]["ports"][0]["holders"]) == (1, [])
+    assert portguard("who").returncode == 2
+    assert portguard("who", "web").returncode == 2
+
+
+def test_protocols_and_addresses(answer: Answer) -> None:
+    """A bare port asks for TCP and UDP, /udp for one, ADDRESS:PORT for that address alone."""
+    with socket.create_server(("127.0.0.1", 0)) as tcp, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
+        port = tcp.getsockname()[1]
+        udp.bind(("127.0.0.2", port))
+
+        found = {
+            target: sorted((holder["protocol"], holder["address"]) for holder in entry["holders"])
+            for target in (str(port), f"{port}/udp", f"{port}/tcp", f"127.0.0.1:{port}", f"127.0.0.2:{port}/tcp")
+            for entry in answer("who", target)["data"]["ports"]
+        }
+
+    assert found == {
+        str(port): [("tcp", "127.0.0.1"), ("udp", "127.0.0.2")],
+        f"{port}/udp": [("udp", "127.0.0.2")],
+        f"{port}/tcp": [("tcp", "127.0.0.1")],
+        f"127.0.0.1:{port}": [("tcp", "127.0.0.1")],
+        f"127.0.0.2:{port}/tcp": [],
+    }
+
+
+@pytest.mark.needs("git")
+@pytest.mark.parametrize("linked", [False, True], ids=["main", "worktree"])
+def test_checkout_and_branch(tmp_path: Path, portguard: Run, linked: bool) -> None:
+    """The git root and branch of the owner's directory are told, in the main checkout and in a linked worktree."""
+    root = tmp_path / "shop"
+    git_run("init", "--quiet", "--initial-branch", "trunk", str(root))
+    git_run("-C", str(root), "commit", "--quiet", "--allow-empty", "--message", "first")
+    branch = "trunk"
+    if linked:
+        git_run("-C", str(root), "worktree", "add", "--quiet", "-b", "side/branch", str(tmp_path / "side"))
+        root, branch = tmp_path / "side", "side/branch"
+    (root / "src").mkdir()
+    code = "import socket, sys; s = socket.create_server(('127.0.0.1', 0)); print(s.getsockname()[1], flush=True)"
+    with subprocess.Popen(
+        [sys.executable, "-c", f"{code}; sys.stdin.read()"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=root / "src",
+    ) as server:
+        assert server.stdout is not None
+        assert server.stdin is not None
+        text = portguard("who", server.stdout.readline().strip()).stdout
+        server.stdin.close()
+
+    assert f"git checkout {root}, branch {branch}" in text
+    assert git.worktree_of(str(root / "src")) == (str(root), branch)
+
+
+def git_run(*arguments: str) -> None:
+    """Run git without the user's settings."""
+    identity = {f"GIT_{role}_{what}": "a@example.org" for role in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
+    environ = {"PATH": os.environ["PATH"], "HOME": "/nonexistent", **identity}
+    subprocess.run(["git", *arguments], check=True, env=environ, capture_output=True, timeout=30)
+
+
+def test_no_checkout_is_no_error(tmp_path: Path) -> None:
+    """Outside any checkout, and with a broken `.git`, nothing is claimed."""
+    assert git.worktree_of("/") is None
+    (tmp_path / ".git").write_text("gitdir: /nonexistent\n")
+    assert git.worktree_of(str(tmp_path)) == (str(tmp_path), None)
+
+
+def test_the_library_answers_alike() -> None:
+    """`portguard.who` returns what the document says."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        report = library.who(server.getsockname()[1])
+
+    assert report.exit_code == 0
+    assert report.ports[0].holders[0].processes[0].pid == os.getpid()

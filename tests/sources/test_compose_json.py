@@ -1,0 +1,74 @@
+"""The model that compose resolved itself, and what the reader costs when it is not needed."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from portguard.errors import ConfigError
+from portguard.sources import compose
+from tests.sources.reading import published
+
+CONFIG = {
+    "name": "app",
+    "services": {
+        "web": {
+            "deploy": {"replicas": 2},
+            "ports": [
+                {"mode": "ingress", "target": 80, "published": "8000-8002", "protocol": "tcp"},
+                {"mode": "ingress", "target": 53, "published": "53", "protocol": "udp", "host_ip": "127.0.0.1"},
+                {"mode": "ingress", "target": 81, "protocol": "tcp"},
+                {"mode": "ingress", "target": 82, "published": "0", "protocol": "tcp"},
+                {"mode": "ingress", "target": 83, "published": "83", "protocol": "sctp"},
+            ],
+        },
+        "net": {"network_mode": "host"},
+        "db": {},
+    },
+}
+
+
+def test_config_json() -> None:
+    """The model that compose resolved itself gives the same records."""
+    found = compose.from_config_json(json.dumps(CONFIG), working_dir="/srv/app")
+
+    assert published(found) == {"web :8000-8002->80/tcp x2", "web 127.0.0.1:53->53/udp x2"}
+    assert (found.name, found.working_dir, found.services) == ("app", "/srv/app", ("web", "net", "db"))
+    assert found.host_network == ("net",)
+    assert [note.id for note in found.notes] == ["protocol-not-checked"]
+    assert {(port.file, port.line) for port in found.ports} == {("docker compose config", 0)}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "", "[]", "null", '{"services": {}}', '{"name": 1}', '{"name": "a", "services": []}', "[" * 100_000,
+        '{"name": "a", "services": {"w": 1}}', '{"name": "a", "services": {"w": {"ports": {}}}}',
+        '{"name": "a", "services": {"w": {"ports": [{}]}}}',
+        '{"name": "a", "services": {"w": {"ports": [{"target": true}]}}}',
+        '{"name": "a", "services": {"w": {"ports": [{"target": 1, "published": "x"}]}}}',
+        '{"name": "a", "services": {"w": {"ports": [{"target": 1, "published": [1]}]}}}',
+        '{"name": "a", "services": {"w": {"scale": "2"}}}',
+    ],
+)  # fmt: skip
+def test_config_json_refused(text: str) -> None:
+    """Anything but such a model is refused with our own error."""
+    with pytest.raises(ConfigError, match="docker compose config: "):
+        compose.from_config_json(text)
+
+
+def test_yaml_is_loaded_only_when_a_compose_file_is_read() -> None:
+    """Importing the reader, finding nothing, and `.env` cost no PyYAML."""
+    program = (
+        "import sys\n"
+        "from portguard.sources import compose, dotenv\n"
+        "compose.find('/nowhere/at/all', {}); dotenv.assignments('A=1')\n"
+        "print([name for name in sys.modules if name.split('.')[0] in ('yaml', 'json', 'typing', 'difflib')])"
+    )
+
+    done = subprocess.run([sys.executable, "-S", "-c", program], capture_output=True, text=True, check=True)
+
+    assert done.stdout.strip() == "[]"
