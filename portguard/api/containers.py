@@ -13,6 +13,7 @@ from portguard.model import Container, Note
 from portguard.rules import addresses, attribution, ownership
 from portguard.rules.ownership import Claim
 from portguard.system import origin
+from portguard.system.probe import probe
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,6 +25,11 @@ if TYPE_CHECKING:
     from portguard.rules.attribution import Running
     from portguard.rules.ownership import Us
     from portguard.system.origin import Forward
+
+
+# What engines put into the containers they make (moby, daemon/initlayer; podman-run(1)).
+_CONTAINER_MARKS = ("/.dockerenv", "/run/.containerenv")
+_PROBED_AT_MOST = 8
 
 
 class Engines:
@@ -46,7 +52,7 @@ class Engines:
         return self._answer
 
     def remote(self) -> EngineEndpoint | None:
-        """Return the endpoint docker would use when that is another machine's, else None."""
+        """Return the endpoint docker would use when its ports are not those of this network namespace, else None."""
         if not self._remote:
             from portguard.engines import endpoint  # only for ports an engine will publish
 
@@ -54,8 +60,21 @@ class Engines:
                 found = endpoint.find(self._environ)
             except LookupFailedError:
                 found = None
-            self._remote.append(found if found is not None and found.is_remote else None)
+            is_elsewhere = found is not None and (found.is_remote or self._is_mounted(found))
+            self._remote.append(found if is_elsewhere else None)
         return self._remote[0]
+
+    def _is_mounted(self, found: EngineEndpoint) -> bool:
+        """Whether the socket was lent to this container: then what the engine publishes is not bound in here."""
+        if found.socket is None or not any(map(os.path.exists, _CONTAINER_MARKS)) or not os.path.exists(found.socket):
+            return False
+        published = [
+            port.port
+            for running in self.answer().containers
+            for port in running.ports
+            if port.protocol == "tcp" and port.is_wildcard
+        ]
+        return any(probe("tcp", addresses.ANY_V4, port) is None for port in published[:_PROBED_AT_MOST])
 
     def notes(self, port: int) -> tuple[Note, ...]:
         """Return what is known of the container on `port` beside its name, and which engines did not answer."""
