@@ -25,6 +25,7 @@ FORWARDERS = frozenset((
     "slirp4netns", "vpnkit", "wslrelay",
 ))
 # fmt: on
+_UNIT_PUNCTUATION = str.maketrans("", "", ":-_.")
 _SHOWN_PIDS = 4
 _NAME_LENGTH = 32
 
@@ -189,10 +190,10 @@ def _freeing_step(cause: str, holders: Sequence[Holder], port: int, euid: int | 
         return f"a container engine forwards it; find the container: docker ps --filter publish={port}"
     if any(process.pid == 1 for process in processes):
         return "PID 1 holds it for a unit; find the unit: systemctl list-sockets"
-    unit = next((holder for holder in holders if holder.unit is not None), None)
+    unit = next((holder for holder in holders if _unit_word(holder.unit)), None)
     if unit is not None:
         scope = "systemctl --user" if unit.is_user_unit else "systemctl" if euid == 0 else "sudo systemctl"
-        return f"stop it: {scope} stop {unit.unit}"
+        return f"stop it: {scope} stop {_unit_word(unit.unit)}"
     if processes:
         return _kill_command(processes, euid)
     if any(holder.owner_status == "hidden" for holder in holders):
@@ -200,6 +201,18 @@ def _freeing_step(cause: str, holders: Sequence[Holder], port: int, euid: int | 
     if any(holder.owner_status == "lookup-failed" for holder in holders):
         return "the owner could not be looked up here; run outside the sandbox or container to see it"
     return "no process here holds it; it may belong to the kernel, another PID namespace or another container"
+
+
+def _unit_word(unit: str | None) -> str:
+    """Return a unit's name as a shell and systemctl take it, "" for what is no name.
+
+    An escaped character (systemd.unit(5)) has a backslash, which a shell would read; as a pattern systemctl finds it.
+    """
+    pattern = (unit or "").replace("\\", "?")
+    is_name = bool(pattern) and pattern[0].isalnum() and pattern.isascii()
+    if not is_name or not pattern.replace("?", "").replace("@", "").translate(_UNIT_PUNCTUATION).isalnum():
+        return ""
+    return f"'{pattern}'" if "?" in pattern else pattern
 
 
 def sight(euid: int | None) -> str:
