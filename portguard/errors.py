@@ -7,7 +7,7 @@
       StateError            the lease store cannot be used                   exit 3
         LockTimeoutError    somebody else holds its lock                     exit 3
       ProbeError            no bind can be tried here at all                  exit 3
-      LookupFailedError     an explaining look-up failed (never leaves `api`)
+      LookupFailedError     a look-up failed; leaves `api` only where it was the question      exit 3
       OutputError           the answer could not be written                  exit 3
 
 No logic, no imports: every layer may raise these.

@@ -53,10 +53,10 @@ def check(
             chosen.append(target)
         else:
             chosen += targets.select(project.declarations, [target], where)
-    ports = _Check(project, environ, is_strict=strict).ports(chosen if asked else project.declarations)
-    return CheckReport(
-        project.config, project.sources, ports, verdicts.exit_code(ports, strict=strict), notes=project.notes
-    )
+    run = _Check(project, environ, is_strict=strict)
+    ports = run.ports(chosen if asked else project.declarations)
+    notes = (*project.notes, *run.silent())
+    return CheckReport(project.config, project.sources, ports, verdicts.exit_code(ports, strict=strict), notes)
 
 
 class _Finding(NamedTuple):
@@ -87,6 +87,10 @@ class _Check:
     def ports(self, chosen: Sequence[Declaration]) -> tuple[PortReport, ...]:
         entries = dict.fromkeys((item, protocol) for item in chosen for protocol in item.protocols)
         return tuple(self._entry(item, protocol) for item, protocol in entries)
+
+    def silent(self) -> tuple[Note, ...]:
+        """Return what the engines, where they were asked anyway, say of our containers that publish nothing."""
+        return self._engines.silent(self._us) if self._engines is not None and self._us is not None else ()
 
     def _entry(self, item: Declaration, protocol: Protocol) -> PortReport:
         twins = () if item.is_ad_hoc else self._twins.get((item.name, protocol), ())

@@ -7,6 +7,7 @@ note, never the answer.
 from __future__ import annotations
 
 import os
+import sys
 
 from portguard.errors import LookupFailedError
 from portguard.model import Container, Note
@@ -40,6 +41,7 @@ class Engines:
         self._answer: Answer | None = None
         self._remote: list[EngineEndpoint | None] = []
         self._told: dict[int, Note] = {}
+        self._cgroups: dict[int, str] = {}
         self.running: dict[str, Running] = {}
 
     def answer(self) -> Answer:
@@ -87,19 +89,26 @@ class Engines:
         return tuple(self._attributed(holder) for holder in holders)
 
     def _attributed(self, holder: Holder) -> Holder:
-        forwarder = next((item for item in holder.processes if attribution.is_forwarder(item.name)), None)
+        forwarder = next(
+            (item for item in holder.processes if attribution.is_forwarder(item.name, platform=sys.platform)), None
+        )
         is_unseen = holder.owner_status in ("hidden", "none-found", "lookup-failed")
         if forwarder is not None or (is_unseen and holder.state in ("listen", "bound", None)):
             return self._published(holder, forwarder)
         if not holder.processes:
             return holder
-        cgroup = origin.cgroup_of(holder.processes[0].pid)
+        cgroup = self._cgroup(holder.processes[0].pid)
         unit = attribution.unit_of(cgroup)
         if unit is not None:
             holder = holder._replace(unit=unit[0], is_user_unit=unit[1])
         identifier = attribution.container_id_of(cgroup)
         running = attribution.by_id(identifier, self.answer().containers) if identifier is not None else None
         return holder if running is None else holder._replace(container=running.identity)
+
+    def _cgroup(self, pid: int) -> str:
+        if pid not in self._cgroups:
+            self._cgroups[pid] = origin.cgroup_of(pid)
+        return self._cgroups[pid]
 
     def _published(self, holder: Holder, forwarder: Process | None) -> Holder:
         """Return the holder with the container that an engine publishes there, or that its forwarder tells of."""
@@ -110,6 +119,8 @@ class Engines:
             self.answer().containers,
             forwarder=forwarder.name if forwarder is not None else None,
         )
+        if running is None and forwarder is not None and forwarder.name == "dockerd":
+            running = attribution.match(holder.protocol, holder.address, holder.port, self._services())
         if running is not None:
             return holder._replace(container=running.identity)
         if forwarder is not None:
@@ -141,6 +152,28 @@ class Engines:
             ):
                 return forward
         return None
+
+    def _services(self) -> tuple[Running, ...]:
+        """Return what a swarm publishes: dockerd holds those ports itself, and lists them nowhere else."""
+        from portguard.engines import query  # only where dockerd holds a port
+
+        primary = self.answer().primary
+        return query.services(primary) if primary is not None else ()
+
+    def silent(self, us: Us) -> tuple[Note, ...]:
+        """Return a warning for each container of ours that runs and publishes nothing, if the engines were asked."""
+        if self._answer is None:
+            return ()
+        from portguard.engines import query  # as above
+
+        return tuple(
+            Note(
+                "not-published",
+                f"container {running.identity.name} runs and publishes nothing, although it should; "
+                "recreate it: docker compose up -d --force-recreate",
+            )
+            for running in query.publishing_nothing(self._answer, us.name)
+        )
 
     def _podman(self) -> tuple[Running, ...]:
         from portguard.engines import query  # only where conmon holds a port

@@ -62,10 +62,11 @@ def with_owners(rows: Sequence[Socket], limit: int | None) -> tuple[Holder, ...]
         except LookupFailedError:
             owners = None
     known: dict[int, Process] = {}
-    return tuple(_holder(row, owners, known) for row in chosen)
+    return tuple(holder_of(row, owners, known) for row in chosen)
 
 
-def _holder(row: Socket, owners: Owners | None, known: dict[int, Process]) -> Holder:
+def holder_of(row: Socket, owners: Owners | None, known: dict[int, Process]) -> Holder:
+    """Return a socket with its processes. `known` remembers those that were described; `owners` None: not to be had."""
     pids = row.pids if row.pids is not None else owners.pids.get(row.inode, ()) if owners else ()
     if pids:
         from portguard.system import processes  # psutil: twice the interpreter's start

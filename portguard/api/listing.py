@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 
 from portguard.api import holders
+from portguard.api.containers import Engines
 from portguard.api.info import name_of
 from portguard.errors import LookupFailedError, UsageError
 from portguard.model import Connection, Listener, Listing, Note
@@ -54,11 +55,15 @@ def list_ports(
         if (6 if is_v6(row.socket.address) else 4) in families
     ]
     rows.sort(key=_order)
-    found = list(zip(rows, _holders(rows), strict=True))
+    environ = os.environ if environ is None else environ
+    engines = Engines(environ)
+    found = [
+        (row, engines.attribute((holder,))[0] if _is_listener(row) else holder)
+        for row, holder in zip(rows, _holders(rows), strict=True)
+    ]
     if mine:
         uid, user = _me()
         found = [(row, holder) for row, holder in found if _is_mine(holder, uid, user)]
-    environ = os.environ if environ is None else environ
     names = services_file.read(services_file.path_of(environ) if services_path is None else services_path)
     users: dict[int, str] = {}
     listeners = tuple(
@@ -105,7 +110,7 @@ def _holders(rows: Sequence[TableRow]) -> list[Holder]:
         except LookupFailedError:
             owners = None
     known: dict[int, Process] = {}
-    return [holders._holder(row.socket, owners, known) for row in rows]  # one meaning of "who", for both questions
+    return [holders.holder_of(row.socket, owners, known) for row in rows]  # one meaning of "who", for both questions
 
 
 def _me() -> tuple[int | None, str | None]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 
 from portguard.api import holders as search
 from portguard.api.containers import Engines
@@ -66,12 +67,12 @@ def _is_meant(row: Socket, wanted: Sequence[str]) -> bool:
 
 def _background(holder: Holder, engines: Engines, environ: Mapping[str, str]) -> Background:
     if holder.container is not None:
-        return Background(comeback=_container_comeback(holder, engines))
+        return Background(comeback=_container_comeback(holder, engines, environ))
     if not holder.processes:
         return Background()
     process = min(holder.processes, key=lambda item: (item.started_at or 0.0, item.pid))
     worktree = git.worktree_of(process.cwd) if process.cwd and process.cwd_is_shared else None
-    started = classify(origin.ancestry(process.pid), is_service=holder.unit is not None)
+    started = classify(origin.ancestry(process.pid), is_service=holder.unit is not None, platform=sys.platform)
     comeback = _by_whom(started.by if started is not None and started.comes_back else None)
     if holder.unit is not None:
         unit = origin.unit(holder.unit, environ, is_user_unit=holder.is_user_unit)
@@ -84,7 +85,7 @@ def _background(holder: Holder, engines: Engines, environ: Mapping[str, str]) ->
     )
 
 
-def _container_comeback(holder: Holder, engines: Engines) -> str | None:
+def _container_comeback(holder: Holder, engines: Engines, environ: Mapping[str, str]) -> str | None:
     from portguard.engines import query  # only when a container holds the port
 
     identifier = holder.container.id if holder.container is not None else ""
@@ -92,7 +93,7 @@ def _container_comeback(holder: Holder, engines: Engines) -> str | None:
     if endpoint is None:
         return None
     try:
-        running = query.inspect(endpoint, identifier)
+        running = query.inspect(endpoint, identifier, environ=environ)
     except LookupFailedError:
         return None
     if running is None or not will_come_back(running.restart_policy):

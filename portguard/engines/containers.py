@@ -121,12 +121,13 @@ def host_ports(ports: Any, *, is_wish: bool = False) -> Iterator[Published]:
     """
     for key, hosts in _table(ports).items():
         target, _, protocol = key.partition("/")
+        protocol = protocol or "tcp"
         for host in map(_table, _list(hosts)):
             number = host.get("HostPort")
-            if is_wish and isinstance(number, str) and not _number(number):
-                yield Published("", 0, _number(target), protocol or "tcp")
+            if is_wish and isinstance(number, str) and not _number(number) and protocol in _PROTOCOLS:
+                yield Published("", 0, _number(target), protocol)
             elif isinstance(number, str):
-                row = {"a": host.get("HostIp"), "p": _number(number), "t": _number(target), "k": protocol or "tcp"}
+                row = {"a": host.get("HostIp"), "p": _number(number), "t": _number(target), "k": protocol}
                 yield from _ports([row], "a", "p", "t", "k")
 
 

@@ -98,12 +98,13 @@ def _table(columns: Sequence[tuple[str, int]], rows: Iterable[tuple[str, ...]], 
     if not lines:
         return ""
     starts = [0]
-    for index, (head, limit) in enumerate(columns[:-1]):
-        cells = [len(row[index]) for row in lines]
-        fitting = [length for length in cells if length <= limit]
-        starts.append(starts[-1] + max([len(head), *fitting]) + _GAP)
-    used = [index for index in range(len(columns)) if any(row[index] for row in lines)]
-    head = _line([columns[index][0] if index in used else "" for index in range(len(columns))], starts, width)
+    heads = [name if any(row[index] for row in lines) else "" for index, (name, _) in enumerate(columns)]
+    for index, (name, limit) in enumerate(columns[:-1]):
+        fitting = [len(row[index]) for row in lines if len(row[index]) <= limit]
+        starts.append(starts[-1] + max([len(name), *fitting]) + _GAP)
+    # A column that has no room begins on the next line in every row; a head over it would be in nobody's place.
+    shown = [name if start + len(name) <= width else "" for name, start in zip(heads, starts, strict=True)]
+    head = _line(shown, starts, width)
     body = [_line(row, starts, width) for row in lines]
     return "\n".join([f"{_BOLD}{head}{_RESET}" if colour else head, *body]) + "\n"
 

@@ -14,9 +14,12 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from portguard.cli import app as typer_door
-from portguard.cli import check, free, plain
+from portguard.cli import check, free, info, plain
+from portguard.cli import list as list_command
 
 Call = tuple[str, dict[str, Any]]
+
+COMMANDS = ("check", "free", "info", "list")
 
 _CALLS: list[Call] = []
 
@@ -29,7 +32,7 @@ def _recorder(name: str) -> Callable[..., int]:
     return record
 
 
-_APP = typer_door.build({name: _recorder(name) for name in ("check", "free")})
+_APP = typer_door.build({name: _recorder(name) for name in COMMANDS})
 _USAGE_ERROR: Any = typer.BadParameter.__bases__[0]
 
 
@@ -47,9 +50,12 @@ def call_typer(words: list[str]) -> Call | None:
 FLAGS = {
     "check": ["--json", "--quiet", "-q", "--strict"],
     "free": ["--tcp", "--udp", "--both", "--no-lease", "--json"],
+    "info": ["--json"],
+    "list": ["--all", "--tcp", "--udp", "-4", "-6", "--mine", "--json"],
 }
-TEXT_OPTIONS = {"check": ["--config"], "free": ["--range"]}
-NUMBER_OPTIONS: dict[str, list[str]] = {"check": [], "free": ["--count", "-n", "--ttl"]}
+TEXT_OPTIONS: dict[str, list[str]] = {"check": ["--config"], "free": ["--range"], "info": [], "list": []}
+NUMBER_OPTIONS: dict[str, list[str]] = {"check": [], "free": ["--count", "-n", "--ttl"], "info": [], "list": []}
+TAKES_TARGETS = ("check", "info")
 
 TARGETS = st.sampled_from(["web", "3000", "53/udp", "127.0.0.1:5432", "[::1]:80", "a.b-c_d", "db", "8080/tcp", "*:80"])
 TEXTS = st.sampled_from(["portguard.toml", "50000-50999", "1-65535", "a=b", "../x/pyproject.toml", "9-1", "x y"])
@@ -66,6 +72,7 @@ ODD_SPELLINGS = st.sampled_from((
     "-qn5", "-n5", "-n=5", "-n=", "-n", "--count", "--count=", "--coun=5", "--COUNT=5", "--ttl=-1", "--ttl", "--range",
     "--range=", "--range=-5", "--config", "--config=", "--config=a=b", "--config=-", "--rang=1-2", "-h", "--help",
     "--version", "--strict=", "-q5", "-jq", "--no-strict", "--no-leas", "--lease", "--is-tcp", "check", "free", "who",
+    "-46", "-64", "-44", "-4=1", "-7", "-6-4", "--al", "--min", "-a", "list", "info",
     "--install-completion", "@file", "$HOME", "*", "é", "\ud800", "\x00", "a\nb", "-é", "-1", "-3000", "3000-", "٣٠٠٠",
     "--n", "--n=5", "-c", "-t5", "--both=1", "=", "=5", "--=5", "-=5", "–json",
 ))
@@ -76,10 +83,14 @@ ODD_WORDS = st.one_of(ODD_SPELLINGS, st.text(max_size=6), st.text(alphabet="-=nq
 def plain_words(command: str) -> st.SearchStrategy[list[str]]:
     """Return one option, with its value in one of the plain spellings, or one target."""
     flags = st.sampled_from(FLAGS[command]).map(lambda flag: [flag])
-    texts = st.tuples(st.sampled_from(TEXT_OPTIONS[command]), TEXTS)
-    spellings = [flags, texts.map(list), texts.map(lambda pair: ["=".join(pair)])]
-    if command == "check":
-        return st.one_of(*spellings, TARGETS.map(lambda target: [target]))
+    spellings = [flags]
+    if TEXT_OPTIONS[command]:
+        texts = st.tuples(st.sampled_from(TEXT_OPTIONS[command]), TEXTS)
+        spellings += [texts.map(list), texts.map(lambda pair: ["=".join(pair)])]
+    if command in TAKES_TARGETS:
+        spellings.append(TARGETS.map(lambda target: [target]))
+    if not NUMBER_OPTIONS[command]:
+        return st.one_of(*spellings)
     numbers = st.tuples(st.sampled_from(NUMBER_OPTIONS[command]), NUMBERS)
     joined = st.tuples(st.sampled_from(["--count", "--ttl"]), NUMBERS).map(lambda pair: ["=".join(pair)])
     return st.one_of(*spellings, numbers.map(list), joined)
@@ -110,8 +121,7 @@ def argument_lists() -> st.SearchStrategy[list[str]]:
 
     anything = st.lists(ODD_WORDS, max_size=3)
     return st.one_of(
-        of("check"),
-        of("free"),
+        *map(of, COMMANDS),
         plain_lists(),
         plain_lists(),
         st.tuples(anything, of("free")).map(lambda pair: pair[0] + pair[1]),
@@ -120,7 +130,7 @@ def argument_lists() -> st.SearchStrategy[list[str]]:
 
 def plain_lists() -> st.SearchStrategy[list[str]]:
     """Return argument lists in which everything is plainly spelled."""
-    return st.sampled_from(["check", "free"]).flatmap(
+    return st.sampled_from(COMMANDS).flatmap(
         lambda command: st.lists(plain_words(command), max_size=4).map(
             lambda found: [command, *(word for part in found for word in part)]
         )
@@ -130,7 +140,7 @@ def plain_lists() -> st.SearchStrategy[list[str]]:
 # --- the claims -----------------------------------------------------------------------------------
 
 
-@settings(max_examples=2_000, deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=4_000, deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow])
 @given(argument_lists())
 @example(["free", "--range", "--json"])
 @example(["free", "-n", "-n", "5"])
@@ -144,9 +154,18 @@ def plain_lists() -> st.SearchStrategy[list[str]]:
 @example(["check", "-q=1"])
 @example(["free", "--json=1"])
 @example(["free", "-n=5"])
+@example(["list", "-4", "-6"])
+@example(["list", "-4", "-4"])
+@example(["list", "-46"])
+@example(["list", "-4=1"])
+@example(["list", "80"])
+@example(["info"])
+@example(["info", "--json"])
+@example(["info", "-4"])
+@example(["info", "80", "--json", "53/udp"])
 @example([])
 def test_what_the_small_door_understands_typer_understands_the_same(words: list[str]) -> None:
-    """For 2,000 argument lists: it declines, or it calls the function that Typer calls, with the same arguments."""
+    """For 4,000 argument lists: it declines, or it calls the function that Typer calls, with the same arguments."""
     understood = plain.parse(words)
     if understood is not None:
         assert understood == call_typer(words)
@@ -179,6 +198,12 @@ def test_the_small_door_takes_most_of_what_is_plainly_spelled() -> None:
         ("free -n 5 --json", ("free", {"count": 5, "as_json": True})),
         ("free --count=2 --ttl 5 --tcp --udp", ("free", {"count": 2, "ttl": 5, "is_tcp": True, "is_udp": True})),
         ("free --range 1-2 --both --no-lease", ("free", {"within": "1-2", "is_both": True, "is_unleased": True})),
+        ("info 5432", ("info", {"ports": ["5432"]})),
+        ("info 53/udp --json 80", ("info", {"ports": ["53/udp", "80"], "as_json": True})),
+        ("list", ("list", {})),
+        ("list --all --mine", ("list", {"is_all": True, "is_mine": True})),
+        ("list -4 --tcp --json", ("list", {"is_v4": True, "is_tcp": True, "as_json": True})),
+        ("list -6 --udp", ("list", {"is_v6": True, "is_udp": True})),
     ],
 )
 def test_the_usual_spellings_go_through_the_small_door(words: str, call: Call) -> None:
@@ -196,15 +221,28 @@ def test_the_usual_spellings_go_through_the_small_door(words: str, call: Call) -
             "is_unleased": False,
             "as_json": False,
         },
+        "info": {"as_json": False},
+        "list": {
+            "is_all": False,
+            "is_tcp": False,
+            "is_udp": False,
+            "is_v4": False,
+            "is_v6": False,
+            "is_mine": False,
+            "as_json": False,
+        },
     }
     expected = (command, {**defaults[command], **changed})
     assert plain.parse(words.split()) == expected
     assert call_typer(words.split()) == expected
 
 
-@pytest.mark.parametrize(("name", "function"), [("check", check.run), ("free", free.run)])
+@pytest.mark.parametrize(
+    ("name", "function"),
+    [("check", check.run), ("free", free.run), ("info", info.run), ("list", list_command.run)],
+)
 def test_both_doors_pass_what_the_command_takes(name: str, function: Callable[..., int]) -> None:
     """The arguments are those of the function itself, by name, none more and none fewer."""
-    call = call_typer([name])
+    call = call_typer([name, "80"] if name in TAKES_TARGETS else [name])
     assert call is not None
     assert set(call[1]) == set(inspect.signature(function).parameters)

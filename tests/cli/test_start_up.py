@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import portguard
+from tests.worlds import netns
 
 # Each costs a multiple of what the commands themselves do, or is a door to something that does.
 HEAVY = {
@@ -135,6 +137,39 @@ def test_free_loads_nothing_heavy(arguments: list[str], tmp_path: Path) -> None:
     done = run_command(tmp_path, *arguments)
     assert done.stdout.split()
     assert_light(done)
+
+
+@pytest.mark.parametrize("arguments", [["info", "5432"], ["info", "53/udp", "4711", "65535"]])
+def test_info_loads_nothing_heavy(arguments: list[str], tmp_path: Path) -> None:
+    """Tables and settings answer; the services file is read for the numbers that no table has."""
+    done = run_command(tmp_path, *arguments)
+    assert done.stdout.split()
+    assert_light(done)
+
+
+def _list_in_silence(cwd: Path) -> Run:
+    statement = "from portguard.cli.main import main\nassert main(['list', '--all', '--tcp', '--mine', '-4']) == 0"
+    return Run(statement, cwd)
+
+
+@pytest.mark.needs("netns")
+def test_list_loads_nothing_heavy_where_nothing_listens(tmp_path: Path) -> None:
+    """The tables themselves cost nothing that the small front door does not pay for `check`."""
+    done = netns.run_in_netns(_list_in_silence, tmp_path)
+    assert (done.exit_code, done.stdout, done.stderr) == (0, "", "nothing listens\n")
+    assert_light(done)
+
+
+def test_list_loads_psutil_to_describe_processes_and_nothing_else(tmp_path: Path) -> None:
+    """Beside psutil, and what psutil loads by itself, there is nothing heavy."""
+    psutil = Run("import psutil", tmp_path).modules
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        done = Run("from portguard.cli.main import main\nassert main(['list']) == 0", tmp_path)
+        assert f"{server.getsockname()[1]}/tcp" in done.stdout
+    assert done.exit_code == 0
+    assert "psutil" in done.modules
+    assert (done.modules & HEAVY) - psutil == set()
+    assert done.top_level() - set(sys.stdlib_module_names) <= {"portguard", "psutil", "_psutil_linux"}
 
 
 def test_json_is_loaded_where_json_is_asked_for_and_nothing_else(tmp_path: Path) -> None:

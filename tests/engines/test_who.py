@@ -177,3 +177,21 @@ def test_without_access_to_the_engine(proxied: tuple[Engine, bool]) -> None:
     assert (holder["container"]["engine"], holder["container"]["name"]) == ("docker", None)
     assert any("docker-proxy" in note["message"] for note in entry["notes"])
     assert f"docker ps --filter publish={port}" in entry["hint"]
+
+
+def test_list_names_containers(proxied: tuple[Engine, bool]) -> None:
+    """`list` shows the container beside the socket, in text and JSON."""
+    engine, _ = proxied
+    port = base_port(engine)
+    engine.docker("run", "--detach", "--name", "listed", "--publish", f"{port}:80", IMAGE, "httpd", "-f", "-p", "80")
+    try:
+        options: dict[str, Any] = {"capture_output": True, "text": True, "env": engine.environ()}
+        document = json.loads(engine.ns.run([*PORTGUARD, "list", "--json"], **options).stdout)
+        text = engine.ns.run([*PORTGUARD, "list"], **options).stdout
+    finally:
+        engine.docker("rm", "--force", "listed")
+
+    found = [listener for listener in document["data"]["listeners"] if listener["port"] == port]
+    assert found
+    assert {listener["container"]["name"] for listener in found} == {"listed"}
+    assert "listed" in next(line for line in text.splitlines() if line.startswith(f"{port}/tcp"))

@@ -1,0 +1,121 @@
+"""What started a process, told from the names above it."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from portguard.rules.origin import Origin, classify, will_come_back
+
+SYSTEMD = "systemd"
+
+# Names from the process to PID 1; whether it runs in a systemd service; the fragment; whether it would come back.
+CHAINS: list[tuple[list[str], bool, str | None, bool | None]] = [
+    (["node", "bash", "tmux: server", SYSTEMD], False, "started from bash in tmux", False),
+    (["node", "npm run dev", "sh", "zsh", "tmux: server", SYSTEMD], False, "started from sh in tmux", False),
+    (["python3", "-bash", "login", SYSTEMD], False, "started from bash on a console", False),
+    (["python3", "bash", "SCREEN", SYSTEMD], False, "started from bash in screen", False),
+    (["node", "zsh", "gnome-terminal-", SYSTEMD, SYSTEMD], False, "started from zsh in GNOME Terminal", False),
+    (["node", "fish", "kitty", "launchd"], False, "started from fish in kitty", False),
+    (["node", "bash", "code", "code", SYSTEMD], False, "started from bash in VS Code", False),
+    (["java", "idea", SYSTEMD], False, "started in IntelliJ IDEA", False),
+    (["python", "pycharm", SYSTEMD], False, "started in PyCharm", False),
+    (["python3", "sh", "cron", "cron", SYSTEMD], True, "started by cron", False),
+    (["python3", "CRON", SYSTEMD], True, "started by cron", False),
+    (["nginx", "supervisord", SYSTEMD], True, "started by supervisord", None),
+    (["nginx", "sh", "supervisord", "bash", "tmux: server"], False, "started by supervisord", None),
+    (["node", "PM2 v5.3.0: God", "init"], False, "started by pm2", True),
+    (["ruby", "foreman", "bash"], False, "started by foreman", False),
+    (["ruby", "foreman: master", "bash"], False, "started by foreman", False),
+    (["ruby", "tmux: server", "overmind", "bash"], False, "started in tmux", False),
+    (["python", "honcho", "zsh"], False, "started by honcho", False),
+    (["python3", "process-compose"[:15], "bash"], False, "started by process-compose", None),
+    (["nginx", "runsv", "runsvdir", "runit"], False, "started by runit", True),
+    (["python3", "bash", "sshd-session", "sshd", SYSTEMD], False, "started from bash over ssh", False),
+    (["python3", "bash", "sshd", "sshd", SYSTEMD], False, "started from bash over ssh", False),
+    (["nginx", "containerd-shim", SYSTEMD], False, "started in a container by a container engine", None),
+    (["nginx", "sh", "conmon", SYSTEMD], False, "started in a container by podman", None),
+    (["nginx", SYSTEMD], True, "started by systemd", None),
+    (["python3", "sh", SYSTEMD], True, "started by systemd", None),
+    (["node", SYSTEMD], False, "left behind: what started it has ended", False),
+    (["node", "init"], False, "left behind: what started it has ended", False),
+    (["node", "bash", SYSTEMD], False, "started from bash", False),
+    (["node", "bash", "something-else"], False, "started from bash", False),
+    (["node", "something-else"], False, None, None),
+    (["node"], False, None, None),
+    ([], False, None, None),
+    (["bash"], False, None, None),
+    (["node", "Code.exe", "explorer.exe"], False, "started in VS Code", False),
+    (["node", "powershell.exe", "WindowsTerminal.exe"], False, "started from powershell in Windows Terminal", False),
+]  # fmt: skip
+
+
+def chain(names: list[str]) -> list[tuple[int, str]]:
+    """Return the names with numbers, PID 1 at the end."""
+    return [(len(names) - index, name) for index, name in enumerate(names)]
+
+
+@pytest.mark.parametrize(("names", "is_service", "text", "comes_back"), CHAINS, ids=str)
+def test_chains(names: list[str], is_service: bool, text: str | None, comes_back: bool | None) -> None:
+    """Each chain of ancestors gives its fragment, and whether the process would come back."""
+    found = classify(chain(names), is_service=is_service)
+
+    assert (found.text if found else None) == text
+    assert (found.comes_back if found else None) is comes_back
+
+
+def test_user_s_systemd() -> None:
+    """A systemd that is not PID 1 is the user's; without a unit it only adopted the process."""
+    above = [(30, "node"), (20, SYSTEMD), (1, SYSTEMD)]
+
+    service = classify(above, is_service=True)
+    adopted = classify(above)
+
+    assert service is not None
+    assert (service.kind, service.pid, service.text) == ("user-systemd", 20, "started by the user's systemd")
+    assert adopted is not None
+    assert adopted.kind == "orphan"
+
+
+def test_macos() -> None:
+    """On macOS launchd both starts and adopts: it is named, and nothing is said of coming back."""
+    found = classify([(9, "node"), (1, "launchd")], platform="darwin")
+
+    assert found == Origin("launchd", "launchd", 1, "started by launchd", None)
+    shell = classify([(9, "node"), (8, "zsh"), (7, "Terminal"), (1, "launchd")], platform="darwin")
+    assert shell is not None
+    assert shell.text == "started from zsh in Terminal"
+
+
+@given(st.lists(st.text(alphabet=st.characters(codec=None), max_size=20), max_size=10), st.booleans())
+def test_foreign_names_never_come_out(names: list[str], is_service: bool) -> None:
+    """Whatever processes call themselves, the fragment is made of our own printable words."""
+    found = classify(chain(names), is_service=is_service)
+
+    assert found is None or (found.text.isprintable() and found.text.isascii() and len(found.text) < 80)
+
+
+@given(st.sampled_from(["tmux: ", "PM2 v", "foreman: ", "SCREEN", "sshd: "]), st.text(max_size=20))
+def test_titles_with_anything_behind(title: str, rest: str) -> None:
+    """What a program writes behind its own name does not come out either."""
+    found = classify([(2, "node"), (1, title + rest)])
+
+    assert found is not None
+    assert found.text in (
+        "started in tmux",
+        "started by pm2",
+        "started by foreman",
+        "started in screen",
+        "started over ssh",
+    )
+
+
+@pytest.mark.parametrize(
+    ("policy", "expected"),
+    [(None, None), ("no", False), ("", False), ("always", True), ("unless-stopped", True), ("on-failure", None),
+     ("on-success", True), ("on-abort", None), ("nonsense", None)],
+)  # fmt: skip
+def test_restart_policies(policy: str | None, expected: bool | None) -> None:
+    """The policies of systemd and docker, and what each means for a process that is ended."""
+    assert will_come_back(policy) is expected
