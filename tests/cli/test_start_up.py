@@ -168,7 +168,8 @@ def test_list_loads_psutil_to_describe_processes_and_nothing_else(tmp_path: Path
         assert f"{server.getsockname()[1]}/tcp" in done.stdout
     assert done.exit_code == 0
     assert "psutil" in done.modules
-    assert (done.modules & HEAVY) - psutil == set()
+    # json: where an owner is hidden, the engines are asked.
+    assert (done.modules & HEAVY) - psutil - {"json"} == set()
     assert done.top_level() - set(sys.stdlib_module_names) <= {"portguard", "psutil", "_psutil_linux"}
 
 
