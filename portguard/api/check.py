@@ -30,6 +30,7 @@ def check(
     *wanted: str | int,
     config: str | None = None,
     strict: bool = False,
+    compose_config: bool = False,
     cwd: str | None = None,
     environ: Mapping[str, str] | None = None,
 ) -> CheckReport:
@@ -37,15 +38,16 @@ def check(
 
     `wanted` are names of declarations or ports (3000, "53/udp", "127.0.0.1:5432", "[::1]:5432"); ports need no config.
     `config` names the file instead of searching for it from `cwd` upwards; without any, the compose files that compose
-    would use are the declaration. `strict`: what is this project's own counts as conflict, and what could not be told
-    fails. Raises UsageError, and ConfigError with all problems at once.
+    would use are the declaration; `compose_config` lets the compose plugin resolve them. `strict`: what is this
+    project's own counts as conflict, and what could not be told fails. Raises UsageError, and ConfigError with all
+    problems at once.
     """
     environ = os.environ if environ is None else environ
     asked = [targets.parse_target(str(target)) for target in wanted]
     names = [target for target in asked if not isinstance(target, Declaration)]
     project = projects.Project(projects.working_directory(cwd))
     if names or not asked or config is not None:
-        project = projects.load(project.cwd, config, environ, is_required=True)
+        project = projects.load(project.cwd, config, environ, is_required=True, by_compose=compose_config)
     where = projects.shown((*project.sources, "")[0], project.cwd)
     chosen: list[Declaration] = []
     for target in asked:

@@ -15,7 +15,7 @@ from portguard.model import Connection, Listener, Listing, Note
 from portguard.rules import services
 from portguard.rules.addresses import is_v6
 from portguard.rules.verdicts import cause_of
-from portguard.system import services_file, sockets
+from portguard.system import git, services_file, sockets
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -79,6 +79,21 @@ def list_ports(
         if not _is_listener(row)
     )
     return Listing(listeners, others if connections else None, _notes([holder for _, holder in found]))
+
+
+def projects_of(found: Listing) -> tuple[str | None, ...]:
+    """Return which project each listener belongs to: its compose project, else its git checkout, else none."""
+    return tuple(_project(listener.holder) for listener in found.listeners)
+
+
+def _project(holder: Holder) -> str | None:
+    if holder.container is not None and holder.container.compose is not None:
+        return holder.container.compose.project
+    for process in holder.processes:
+        worktree = git.worktree_of(process.cwd) if process.cwd and process.cwd_is_shared else None
+        if worktree is not None:
+            return worktree.root
+    return None
 
 
 def _is_listener(row: TableRow) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from portguard._namedtuple import NamedTuple
-from portguard.errors import ConfigError, PortguardError, UsageError
+from portguard.errors import ConfigError, LookupFailedError, PortguardError, UsageError
 from portguard.model import Declaration, Note, Source
 from portguard.rules.ownership import Us
 from portguard.rules.verdicts import Checkout
@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
     from portguard.config.find import ConfigText
     from portguard.sources.compose import ComposeFiles, ComposeProject, PublishedPort
+
+
+_PLUGIN_DEADLINE = 10.0  # seconds
 
 
 class Project(NamedTuple):
@@ -45,20 +48,23 @@ def shown(path: str | None, cwd: str) -> str:
     return (path or "").removeprefix(cwd.rstrip(os.sep) + os.sep)
 
 
-def load(cwd: str, config: str | None, environ: Mapping[str, str], *, is_required: bool) -> Project:
+def load(
+    cwd: str, config: str | None, environ: Mapping[str, str], *, is_required: bool, by_compose: bool = False
+) -> Project:
     """Read the config named, or the nearest one, or else the compose files that compose would use here.
 
-    With a config, the `.env` beside it where a variable may move a port, and the compose files it names. Raises
-    ConfigError for anything wrong in them, UsageError when there is nothing and `is_required`.
+    With a config, the `.env` beside it where a variable may move a port, and the compose files it names; `by_compose`
+    lets the compose plugin resolve those. Raises ConfigError for anything wrong in them, UsageError when there is
+    nothing and `is_required`.
     """
     from portguard.config import find  # ports given by argument need no config
 
     found = find.find(cwd, environ) if config is None else find.read(os.path.join(cwd, config))
     if found is not None:
-        return _configured(cwd, found, environ)
+        return _configured(cwd, found, environ, by_compose=by_compose)
     files = _compose_files(cwd, environ)
     if files is not None:
-        return _published(Project(cwd), files, environ)
+        return _published(Project(cwd), files, environ, by_compose=by_compose)
     if not is_required:
         return Project(cwd)
     places = find.directories(cwd, find.checkout_root(cwd), find.home_of(environ))
@@ -72,7 +78,7 @@ def load(cwd: str, config: str | None, environ: Mapping[str, str], *, is_require
 # --- portguard.toml -------------------------------------------------------------------------------------------------
 
 
-def _configured(cwd: str, found: ConfigText, environ: Mapping[str, str]) -> Project:
+def _configured(cwd: str, found: ConfigText, environ: Mapping[str, str], *, by_compose: bool) -> Project:
     from portguard.config import parse  # and no tomli where there is no config
 
     config = parse.parse(found, shown(found.path, cwd))
@@ -84,7 +90,7 @@ def _configured(cwd: str, found: ConfigText, environ: Mapping[str, str]) -> Proj
 
         directory = os.path.dirname(found.path)
         files = compose_files.named(list(config.compose_files), directory, f"{shown(found.path, cwd)} names it")
-        project = _published(project, files._replace(cwd=cwd), environ)
+        project = _published(project, files._replace(cwd=cwd), environ, by_compose=by_compose)
     return project
 
 
@@ -140,11 +146,11 @@ def _compose_files(cwd: str, environ: Mapping[str, str]) -> ComposeFiles | None:
     return files
 
 
-def _published(project: Project, files: ComposeFiles, environ: Mapping[str, str]) -> Project:
+def _published(project: Project, files: ComposeFiles, environ: Mapping[str, str], *, by_compose: bool) -> Project:
     """Add what the compose files publish; a declaration with `service` stands for that service's equal port."""
     from portguard.sources import compose  # YAML, only where a compose file is read
 
-    found = compose.read(files, environ)
+    found = _by_plugin(files, environ) if by_compose else compose.read(files, environ)
     known = {(item.service, item.port, protocol) for item in project.declarations for protocol in item.protocols}
     names: set[tuple[str, str]] = set()
     added = []
@@ -161,6 +167,20 @@ def _published(project: Project, files: ComposeFiles, environ: Mapping[str, str]
         compose=found,
         notes=(*project.notes, *found.notes),
     )
+
+
+def _by_plugin(files: ComposeFiles, environ: Mapping[str, str]) -> ComposeProject:
+    """Return what `docker compose config` makes of the files. Raises ConfigError when it cannot be had."""
+    from portguard.engines import command  # only where it was asked for
+    from portguard.sources import compose
+
+    try:
+        text = command.compose_config(files.directory, files.paths, environ, deadline=_PLUGIN_DEADLINE)
+    except LookupFailedError as error:
+        what = f"docker compose config: {error.message}"
+        raise ConfigError((what,), "leave out --compose-config to have the files read by portguard") from error
+    found = compose.from_config_json(text, working_dir=files.directory)
+    return found._replace(files=files.paths)
 
 
 def _declaration(port: PublishedPort) -> Declaration:

@@ -69,13 +69,21 @@ def build(commands: Mapping[str, Callable[..., int]]) -> typer.Typer:
             bool,
             typer.Option("--strict", help="Ports held by this very project count as conflict; unknown fails."),
         ] = False,
+        is_by_compose: Annotated[
+            bool, typer.Option("--compose-config", help="Let `docker compose config` resolve the compose files.")
+        ] = False,
     ) -> int:
         """Tell whether a server would get every port that is declared, now.
 
         Exits 0 when all are free or held by this very project, 1 when not.
         """
         return commands["check"](
-            targets=list(targets or ()), config=config, as_json=as_json, is_quiet=is_quiet, is_strict=is_strict
+            targets=list(targets or ()),
+            config=config,
+            as_json=as_json,
+            is_quiet=is_quiet,
+            is_strict=is_strict,
+            is_by_compose=is_by_compose,
         )
 
     @app.command()
@@ -129,6 +137,9 @@ def build(commands: Mapping[str, Callable[..., int]]) -> typer.Typer:
         is_v4: Annotated[bool, typer.Option("-4", help="Only IPv4 sockets.")] = False,
         is_v6: Annotated[bool, typer.Option("-6", help="Only IPv6 sockets, dual-stack ones among them.")] = False,
         is_mine: Annotated[bool, typer.Option("--mine", help="Only what my own processes hold.")] = False,
+        is_by_project: Annotated[
+            bool, typer.Option("--by-project", help="In text, a table for each compose project or checkout.")
+        ] = False,
         as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
     ) -> int:
         """List what listens here, and who is behind it."""
@@ -139,6 +150,7 @@ def build(commands: Mapping[str, Callable[..., int]]) -> typer.Typer:
             is_v4=is_v4,
             is_v6=is_v6,
             is_mine=is_mine,
+            is_by_project=is_by_project,
             as_json=as_json,
         )
 

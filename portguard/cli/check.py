@@ -14,9 +14,17 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
-def run(*, targets: Sequence[str], config: str | None, as_json: bool, is_quiet: bool, is_strict: bool) -> int:
+def run(
+    *,
+    targets: Sequence[str],
+    config: str | None,
+    as_json: bool,
+    is_quiet: bool,
+    is_strict: bool,
+    is_by_compose: bool,
+) -> int:
     """Check, say what was found, return the exit code."""
-    report = api.check(*targets, config=config, strict=is_strict)
+    report = api.check(*targets, config=config, strict=is_strict, compose_config=is_by_compose)
     try:
         if as_json:
             from portguard.render import documents  # json costs 0.7 x the interpreter's start

@@ -14,7 +14,17 @@ if TYPE_CHECKING:
     from portguard.model import Protocol
 
 
-def run(*, is_all: bool, is_tcp: bool, is_udp: bool, is_v4: bool, is_v6: bool, is_mine: bool, as_json: bool) -> int:
+def run(
+    *,
+    is_all: bool,
+    is_tcp: bool,
+    is_udp: bool,
+    is_v4: bool,
+    is_v6: bool,
+    is_mine: bool,
+    is_by_project: bool,
+    as_json: bool,
+) -> int:
     """List, print what was found, return the exit code. That nothing listens is an answer too."""
     found = api.list_ports(
         protocols=_protocols(is_tcp=is_tcp, is_udp=is_udp),
@@ -32,7 +42,8 @@ def run(*, is_all: bool, is_tcp: bool, is_udp: bool, is_v4: bool, is_v6: bool, i
         return 0
     from portguard.render import listing  # not in JSON
 
-    told = listing.listing(found, colour=output.wants_colour(), width=_width())
+    projects = api.projects_of(found) if is_by_project else None
+    told = listing.listing(found, colour=output.wants_colour(), width=_width(), projects=projects)
     if told:
         output.answer(told)
     else:

@@ -13,7 +13,13 @@ if TYPE_CHECKING:
 
 # By command: options that are flags, options with a value (and how it is read), and what positional arguments are.
 _FLAGS = {
-    "check": {"--json": "as_json", "--quiet": "is_quiet", "-q": "is_quiet", "--strict": "is_strict"},
+    "check": {
+        "--json": "as_json",
+        "--quiet": "is_quiet",
+        "-q": "is_quiet",
+        "--strict": "is_strict",
+        "--compose-config": "is_by_compose",
+    },
     "free": {
         "--tcp": "is_tcp",
         "--udp": "is_udp",
@@ -30,6 +36,7 @@ _FLAGS = {
         "-4": "is_v4",
         "-6": "is_v6",
         "--mine": "is_mine",
+        "--by-project": "is_by_project",
         "--json": "as_json",
     },
 }

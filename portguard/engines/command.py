@@ -52,6 +52,14 @@ def podman(environ: Mapping[str, str], *, deadline: float) -> tuple[Running, ...
     return containers.from_podman(_json(output))
 
 
+def compose_config(directory: str, files: Sequence[str], environ: Mapping[str, str], *, deadline: float) -> str:
+    """Return the project of these files as `docker compose config` resolves it, as JSON. Raises LookupFailedError."""
+    named = [word for path in files for word in ("--file", path)]
+    command = ["docker", "compose", "--project-directory", directory, *named, "config", "--format", "json"]
+    output, _ = _run(command, environ, time.monotonic() + deadline)
+    return os.fsdecode(output)
+
+
 def _run(
     command: Sequence[str], environ: Mapping[str, str], end: float, accepted: tuple[int, ...] = (0,)
 ) -> tuple[bytes, int]:

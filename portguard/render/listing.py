@@ -38,18 +38,31 @@ _CONNECTIONS = (("PORT", 9), ("ADDRESS", 15), ("REMOTE", 21), *_OWNER, ("STATE",
 _SAID = ("well-known", "browser-blocked", "ephemeral", "ephemeral-range", "reserved")
 
 
-def listing(found: Listing, *, colour: bool, width: int = WIDTH) -> str:
+def listing(found: Listing, *, colour: bool, width: int = WIDTH, projects: Sequence[str | None] | None = None) -> str:
     """Return a line a listener under a line of heads; connections, where asked for, as a second table.
 
-    Sockets that differ in nothing that is shown share a line. Empty where nothing listens.
+    Sockets that differ in nothing that is shown share a line. `projects`, one for each listener, makes a table for
+    each, those of no project last. Empty where nothing listens.
     """
-    listeners = _table(_LISTENERS, dict.fromkeys(map(_listener, found.listeners)), colour=colour, width=width)
+    if projects is None:
+        listeners = _table(_LISTENERS, dict.fromkeys(map(_listener, found.listeners)), colour=colour, width=width)
+    else:
+        listeners = _by_project(found, projects, colour=colour, width=width)
     if found.connections is None:
         return listeners
     rows = dict.fromkeys(map(_connection, found.connections))
     connections = _table(_CONNECTIONS, rows, colour=colour, width=width)
     parts = [f"listeners\n{listeners}" if listeners else "", f"connections\n{connections}" if connections else ""]
     return "\n".join(part for part in parts if part)
+
+
+def _by_project(found: Listing, projects: Sequence[str | None], *, colour: bool, width: int) -> str:
+    tables = []
+    for project in sorted(set(projects), key=lambda name: (name is None, name or "")):
+        rows = [_listener(item) for item, own in zip(found.listeners, projects, strict=True) if own == project]
+        head = "(no project)" if project is None else safe(project, width)
+        tables.append(f"{head}\n{_table(_LISTENERS, dict.fromkeys(rows), colour=colour, width=width)}")
+    return "\n".join(tables)
 
 
 def _listener(item: Listener) -> tuple[str, ...]:

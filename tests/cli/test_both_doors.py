@@ -14,12 +14,12 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from portguard.cli import app as typer_door
-from portguard.cli import check, free, info, plain
+from portguard.cli import check, free, info, plain, who
 from portguard.cli import list as list_command
 
 Call = tuple[str, dict[str, Any]]
 
-COMMANDS = ("check", "free", "info", "list")
+COMMANDS = ("check", "free", "info", "list", "who")
 
 _CALLS: list[Call] = []
 
@@ -48,14 +48,21 @@ def call_typer(words: list[str]) -> Call | None:
 # --- argument lists -------------------------------------------------------------------------------
 
 FLAGS = {
-    "check": ["--json", "--quiet", "-q", "--strict"],
+    "check": ["--json", "--quiet", "-q", "--strict", "--compose-config"],
     "free": ["--tcp", "--udp", "--both", "--no-lease", "--json"],
     "info": ["--json"],
-    "list": ["--all", "--tcp", "--udp", "-4", "-6", "--mine", "--json"],
+    "list": ["--all", "--tcp", "--udp", "-4", "-6", "--mine", "--by-project", "--json"],
+    "who": ["--json"],
 }
-TEXT_OPTIONS: dict[str, list[str]] = {"check": ["--config"], "free": ["--range"], "info": [], "list": []}
-NUMBER_OPTIONS: dict[str, list[str]] = {"check": [], "free": ["--count", "-n", "--ttl"], "info": [], "list": []}
-TAKES_TARGETS = ("check", "info")
+TEXT_OPTIONS: dict[str, list[str]] = {"check": ["--config"], "free": ["--range"], "info": [], "list": [], "who": []}
+NUMBER_OPTIONS: dict[str, list[str]] = {
+    "check": [],
+    "free": ["--count", "-n", "--ttl"],
+    "info": [],
+    "list": [],
+    "who": [],
+}
+TAKES_TARGETS = ("check", "info", "who")
 
 TARGETS = st.sampled_from(["web", "3000", "53/udp", "127.0.0.1:5432", "[::1]:80", "a.b-c_d", "db", "8080/tcp", "*:80"])
 TEXTS = st.sampled_from(["portguard.toml", "50000-50999", "1-65535", "a=b", "../x/pyproject.toml", "9-1", "x y"])
@@ -200,6 +207,7 @@ def test_the_small_door_takes_most_of_what_is_plainly_spelled() -> None:
         ("free --range 1-2 --both --no-lease", ("free", {"within": "1-2", "is_both": True, "is_unleased": True})),
         ("info 5432", ("info", {"ports": ["5432"]})),
         ("info 53/udp --json 80", ("info", {"ports": ["53/udp", "80"], "as_json": True})),
+        ("who 5432 53/udp", ("who", {"ports": ["5432", "53/udp"]})),
         ("list", ("list", {})),
         ("list --all --mine", ("list", {"is_all": True, "is_mine": True})),
         ("list -4 --tcp --json", ("list", {"is_v4": True, "is_tcp": True, "as_json": True})),
@@ -210,7 +218,14 @@ def test_the_usual_spellings_go_through_the_small_door(words: str, call: Call) -
     """What scripts and hooks write is taken, with just the arguments that differ from the defaults."""
     command, changed = call
     defaults: dict[str, dict[str, Any]] = {
-        "check": {"targets": [], "config": None, "as_json": False, "is_quiet": False, "is_strict": False},
+        "check": {
+            "targets": [],
+            "config": None,
+            "as_json": False,
+            "is_quiet": False,
+            "is_strict": False,
+            "is_by_compose": False,
+        },
         "free": {
             "count": 1,
             "is_tcp": False,
@@ -222,6 +237,7 @@ def test_the_usual_spellings_go_through_the_small_door(words: str, call: Call) -
             "as_json": False,
         },
         "info": {"as_json": False},
+        "who": {"as_json": False},
         "list": {
             "is_all": False,
             "is_tcp": False,
@@ -229,6 +245,7 @@ def test_the_usual_spellings_go_through_the_small_door(words: str, call: Call) -
             "is_v4": False,
             "is_v6": False,
             "is_mine": False,
+            "is_by_project": False,
             "as_json": False,
         },
     }
@@ -239,7 +256,7 @@ def test_the_usual_spellings_go_through_the_small_door(words: str, call: Call) -
 
 @pytest.mark.parametrize(
     ("name", "function"),
-    [("check", check.run), ("free", free.run), ("info", info.run), ("list", list_command.run)],
+    [("check", check.run), ("free", free.run), ("info", info.run), ("list", list_command.run), ("who", who.run)],
 )
 def test_both_doors_pass_what_the_command_takes(name: str, function: Callable[..., int]) -> None:
     """The arguments are those of the function itself, by name, none more and none fewer."""

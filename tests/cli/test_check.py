@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import shlex
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -267,3 +269,14 @@ def test_an_empty_table_declares_nothing(project: Path, portguard: Any) -> None:
     done = portguard("check", cwd=project)
 
     assert (done.returncode, done.stdout) == (0, "0 ports: none declared (portguard.toml)\n")
+
+
+def test_the_printed_command_frees_the_port(tmp_path: Path, answer: Answer) -> None:
+    """A plain process: the command of the hint, run as printed, ends the holder, and the port is free."""
+    with server(tmp_path) as port:
+        hint = answer("check", f"127.0.0.1:{port}")["data"]["ports"][0]["hint"]
+        command = hint.removeprefix("stop it: ").partition(",")[0]
+        assert subprocess.run(shlex.split(command), timeout=10, check=False).returncode == 0
+        deadline = time.monotonic() + 10
+        while answer("check", f"127.0.0.1:{port}")["exit_code"] != 0:
+            assert time.monotonic() < deadline

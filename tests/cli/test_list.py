@@ -15,6 +15,7 @@ import subprocess
 import sys
 import unicodedata
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import pytest
@@ -22,7 +23,7 @@ import pytest
 import portguard as library
 from portguard.errors import LookupFailedError, UsageError
 from portguard.system import proc_net, sock_diag, sockets
-from tests.conftest import PORTGUARD
+from tests.conftest import PORTGUARD, Run
 from tests.worlds import netns, users
 from tests.worlds.capabilities import NOBODY, find_program
 
@@ -551,3 +552,27 @@ def test_hostile_processes_are_listed_and_harmless() -> None:
     by_port = {holder["port"]: holder for holder in json.loads(document)["data"]["listeners"]}
     for port, (_, name) in started.items():
         assert os.fsencode(by_port[port]["processes"][0]["name"]) == name[:15]
+
+
+@pytest.mark.needs("git")
+def test_grouped_by_project(tmp_path: Path, portguard: Run) -> None:
+    """--by-project makes a table for each checkout, those of no project last; JSON does not change."""
+    (tmp_path / "shop" / ".git").mkdir(parents=True)
+    code = "import socket, sys; s = socket.create_server(('127.0.0.1', 0)); print(s.getsockname()[1], flush=True)"
+    with subprocess.Popen(
+        [sys.executable, "-c", f"{code}; sys.stdin.read()"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=tmp_path / "shop",
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        port = process.stdout.readline().strip()
+        text = portguard("list", "--by-project").stdout
+        process.stdin.close()
+
+    lines = text.splitlines()
+    head = lines.index(str(tmp_path / "shop"))
+    assert lines[head + 1].startswith("PORT")
+    assert any(line.startswith(f"{port}/tcp") for line in lines[head:])

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
+import portguard as library
 from portguard.engines import command, containers, endpoint, query
 from portguard.model import Compose, Container
 from portguard.rules.attribution import Published, Running, by_address, by_id, container_id_of, match, publishes_nothing
@@ -399,6 +400,15 @@ class Seen(NamedTuple):
     by_command: tuple[Running, ...]
     inspected: Running | None
     served: tuple[str, ...]
+    by_who: tuple[tuple[str, str], ...]
+    by_who_without_socket: tuple[tuple[str, str], ...]
+
+
+def named_by_who(numbers: list[int], environ: dict[str, str]) -> tuple[tuple[str, str], ...]:
+    """Return engine and name of the container that `who` names for each of these ports' holders."""
+    holders = [holder for port in library.who(*numbers, environ=environ).ports for holder in port.holders]
+    identities = [holder.container for holder in holders]
+    return tuple((found.engine, found.name) if found is not None else ("", "") for found in identities)
 
 
 def see_podman(directory: Path) -> Seen:
@@ -433,12 +443,16 @@ def see_podman(directory: Path) -> Seen:
             answer = query.ask({**environ, "DOCKER_HOST": f"unix://{path}"}, deadline=10)
         mine = [running for running in answer.containers if running.identity.name == "web"]
         engine = answer.endpoints[mine[0].identity.id]
+        numbers = [published.port for published in mine[0].ports]
+        nowhere = {**environ, "DOCKER_HOST": f"unix://{directory}/nowhere.sock"}
         return Seen(
             podman(environ, "port", "web"),
             tuple(mine),
             query.ask_podman(environ, deadline=30),
             query.inspect(engine, mine[0].identity.id, deadline=30),
             tuple(filter(None, map(origin.served_by_conmon, netns.descendants(os.getpid())))),
+            named_by_who(numbers, {**environ, "DOCKER_HOST": f"unix://{path}"}),
+            named_by_who(numbers, nowhere),
         )
     finally:
         podman(environ, *group, "rm", "--force", "--all", "--time", "0")
@@ -470,3 +484,5 @@ def test_real_podman(tmp_path: Path) -> None:
     assert len(seen.by_socket) == len(seen.by_command) == 1
     assert seen.inspected.restart_policy == "always"
     assert seen.served == (seen.inspected.identity.id,)
+    assert len(seen.by_who) == len(expected)
+    assert set(seen.by_who) == set(seen.by_who_without_socket) == {("podman", "web")}

@@ -6,6 +6,8 @@ import contextlib
 import json
 import os
 import socket
+import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -15,6 +17,7 @@ from typing import Any
 
 import pytest
 
+import portguard as library
 from portguard.engines import command, endpoint, http, query
 from portguard.errors import LookupFailedError
 from portguard.rules.attribution import Running
@@ -207,6 +210,39 @@ def test_a_fault_costs_a_sentence(start: Start, name: str) -> None:
     assert not answer.has_answered
     assert len([failure for failure in answer.failures if "0.sock" in failure and sentence in failure]) == 1
     assert all(failure.isprintable() for failure in answer.failures)
+    assert seconds <= LIMIT
+
+
+FORWARDER = """
+import ctypes, socket, sys
+ctypes.CDLL(None).prctl(15, b"docker-proxy", 0, 0, 0)
+sock = socket.create_server(("127.0.0.1", 0))
+print(sock.getsockname()[1], flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.mark.parametrize("name", [*FAULTS, "no daemon"])
+def test_a_check_goes_on(start: Start, name: str, tmp_path: Path) -> None:
+    """With a holder that could be an engine's and a broken engine, the verdict stands, the exit code, and the time."""
+    environ = {"HOME": str(tmp_path), "DOCKER_HOST": f"unix://{tmp_path}/none.sock"}
+    if name in FAULTS:
+        environ = start(FAULTS[name][0])
+    with subprocess.Popen(
+        [sys.executable, "-c", FORWARDER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as forwarder:
+        assert forwarder.stdin is not None
+        assert forwarder.stdout is not None
+        port = int(forwarder.stdout.readline())
+        begun = time.monotonic()
+        report = library.check(f"127.0.0.1:{port}", environ=environ)
+        seconds = time.monotonic() - begun
+        forwarder.stdin.close()
+
+    (entry,) = report.ports
+    assert (entry.verdict, entry.cause, report.exit_code) == ("conflict", "listener", 1)
+    assert "kill" not in (entry.hint or "")
+    assert ("engine" in [note.id for note in entry.notes]) == (name in FAULTS)
     assert seconds <= LIMIT
 
 

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
+import socket
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from portguard.errors import ConfigError
 from portguard.sources import compose
+from tests.conftest import Run
 from tests.sources.reading import published
 
 CONFIG = {
@@ -72,3 +76,33 @@ def test_yaml_is_loaded_only_when_a_compose_file_is_read() -> None:
     done = subprocess.run([sys.executable, "-S", "-c", program], capture_output=True, text=True, check=True)
 
     assert done.stdout.strip() == "[]"
+
+
+def test_the_plugin_resolves_where_it_was_asked_to(tmp_path: Path, portguard: Run) -> None:
+    """`check --compose-config` takes what `docker compose config` prints; without the plugin that is a clear error."""
+    (tmp_path / "compose.yaml").write_text("services: {web: {image: x, ports: ['1:1']}}\n")
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    recorded = {
+        "name": "shop",
+        "services": {"web": {"ports": [{"mode": "ingress", "target": 80, "published": str(port), "protocol": "tcp"}]}},
+    }
+    (tmp_path / "recorded.json").write_text(json.dumps(recorded))
+    docker = tools / "docker"
+    docker.write_text(f'#!/bin/sh\necho "$@" > {tmp_path}/called\ncat {tmp_path}/recorded.json\n')
+    docker.chmod(0o755)
+    environ = {**os.environ, "PATH": f"{tools}:/usr/bin:/bin"}
+
+    done = portguard("check", "--compose-config", "--json", env=environ)
+    docker.write_text("#!/bin/sh\nexit 1\n")
+    refused = portguard("check", "--compose-config", env=environ)
+
+    (entry,) = json.loads(done.stdout)["data"]["ports"]
+    assert (entry["name"], entry["port"], entry["service"]) == ("web:80/tcp", port, "web")
+    called = (tmp_path / "called").read_text()
+    assert called.startswith("compose --project-directory ")
+    assert called.endswith("config --format json\n")
+    assert refused.returncode == 2
+    assert "leave out --compose-config" in refused.stderr
