@@ -39,8 +39,9 @@ def _paragraph(port: PortReport, cwd: str, *, colour: bool) -> str:
 
 
 def _details(holders: Iterable[Holder]) -> list[str]:
-    """Return one line a process: since when, and in which directory."""
-    processes = list({process.pid: process for holder in holders for process in holder.processes}.values())
+    """Return one line a process: since when, and in which directory; a container's forwarder is not worth one."""
+    plain = [holder for holder in holders if holder.container is None]
+    processes = list({process.pid: process for holder in plain for process in holder.processes}.values())
     if len(processes) == 1:
         return [line for line in (_detail(processes[0]),) if line]
     lines = [f"pid {process.pid}: {_detail(process) or 'gone'}" for process in processes[:_PROCESSES_SHOWN]]
