@@ -160,7 +160,6 @@ def test_4_a_bug(tmp_path: Path, portguard: Run) -> None:
 def test_130_interrupted(tmp_path: Path) -> None:
     """SIGINT while waiting for the store's lock exits 130 without a traceback."""
     with locked(os.environ["PORTGUARD_STATE_DIR"], kernel.host_key()):
-        # The group of its own keeps the signal from this process; Python restores SIGINT when the parent ignored it.
         child = subprocess.Popen(
             [*PORTGUARD, "free"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path
         )
