@@ -167,7 +167,10 @@ class _Check:
             claims = tuple(containers.claims(item, holders, self._get_us(), engines))
             if holders and all(claim.relation == "ours" for claim in claims):
                 note = Note("remote-engine", f"{where}: answered from its own table")
-                return _Finding(port, verdicts.Decision("ours", "listener"), holders, claims, notes=(note,))
+                decision = verdicts.decide(
+                    "busy", "listener", is_table_read=True, is_ours=True, is_strict=self._is_strict
+                )
+                return _Finding(port, decision, holders, claims, notes=(note,))
             taken.extend(holders[:1])
         notes = (Note("remote-engine", f"{where}: a bind here says nothing about its ports"), *engines.notes(first))
         if not engines.answer().has_answered or len(taken) < count:

@@ -12,6 +12,7 @@ import sys
 from portguard.errors import LookupFailedError
 from portguard.model import Container, Note
 from portguard.rules import addresses, attribution, ownership
+from portguard.rules.forwarders import is_forwarder
 from portguard.rules.ownership import Claim
 from portguard.system import origin
 from portguard.system.probe import probe
@@ -89,9 +90,7 @@ class Engines:
         return tuple(self._attributed(holder) for holder in holders)
 
     def _attributed(self, holder: Holder) -> Holder:
-        forwarder = next(
-            (item for item in holder.processes if attribution.is_forwarder(item.name, platform=sys.platform)), None
-        )
+        forwarder = next((item for item in holder.processes if is_forwarder(item.name, platform=sys.platform)), None)
         is_unseen = holder.owner_status in ("hidden", "none-found", "lookup-failed")
         if forwarder is not None or (is_unseen and holder.state in ("listen", "bound", None)):
             return self._published(holder, forwarder)

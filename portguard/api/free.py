@@ -11,12 +11,15 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 
 from portguard._namedtuple import NamedTuple
 from portguard.errors import ConfigError, LockTimeoutError, NoFreePortError, ProbeError, StateError, UsageError
 from portguard.leases import directory, take
+from portguard.leases.table import MAX_TTL
 from portguard.model import FreePort, FreeReport, Note
 from portguard.rules import candidates, ranges
+from portguard.rules.targets import PROTOCOLS
 from portguard.system import kernel, probe
 
 TYPE_CHECKING = False
@@ -28,10 +31,8 @@ if TYPE_CHECKING:
     from portguard.rules.ranges import Range
 
 DEFAULT_TTL = 60  # seconds
-MAX_TTL = 24 * 60 * 60  # seconds
 MAX_COUNT = ranges.LAST_PORT
 _PROTOCOL_BITS = {"tcp": 1, "udp": 2}
-BOTH: tuple[Protocol, ...] = ("tcp", "udp")
 
 
 class Handout(NamedTuple):
@@ -44,7 +45,7 @@ class Handout(NamedTuple):
 def free(
     count: int = 1,
     *,
-    protocols: Sequence[Protocol] = BOTH,
+    protocols: Sequence[Protocol] = PROTOCOLS,
     within: Range = ranges.DYNAMIC,
     ttl: int = DEFAULT_TTL,
     lease: bool = True,
@@ -97,7 +98,7 @@ def hand_out(
         raise _exhausted(count, within, taken)
     if sys.platform == "linux" and not all(candidates.is_safe(pool, port) for port in taken.ports):
         notes.append(_unsafe_note(ephemeral))
-    expires_at = _wall_clock() + ttl if taken.lease is not None else None
+    expires_at = time.time() + ttl if taken.lease is not None else None
     ports = tuple(
         FreePort(port, tuple(protocols), leased=taken.lease is not None, expires_at=expires_at) for port in taken.ports
     )
@@ -106,7 +107,7 @@ def hand_out(
 
 def free_port(
     *,
-    protocols: Sequence[Protocol] = BOTH,
+    protocols: Sequence[Protocol] = PROTOCOLS,
     within: Range = ranges.DYNAMIC,
     ttl: int = DEFAULT_TTL,
     lease: bool = True,
@@ -118,7 +119,7 @@ def free_port(
 def free_ports(
     count: int,
     *,
-    protocols: Sequence[Protocol] = BOTH,
+    protocols: Sequence[Protocol] = PROTOCOLS,
     within: Range = ranges.DYNAMIC,
     ttl: int = DEFAULT_TTL,
     lease: bool = True,
@@ -144,7 +145,7 @@ def _check_arguments(count: int, protocols: Sequence[Protocol], within: Range, t
         raise UsageError(f"{count} ports cannot be asked for", f"ask for 1 to {MAX_COUNT}")
     if not 1 <= ttl <= MAX_TTL:
         raise UsageError(f"a lease of {ttl} seconds cannot be had", f"it lasts 1 to {MAX_TTL} seconds (a day)")
-    if not protocols or any(protocol not in BOTH for protocol in protocols):
+    if not protocols or any(protocol not in PROTOCOLS for protocol in protocols):
         raise UsageError(f"unknown protocols {tuple(protocols)!r}", "use tcp, udp or both")
 
 
@@ -215,9 +216,3 @@ def _unsafe_note(ephemeral: Range | None) -> Note:
         f"no port was left outside this kernel's ephemeral range {first}-{last}: "
         "an outgoing connection may take it before you do",
     )
-
-
-def _wall_clock() -> float:
-    import time  # a C module, here only for people to read
-
-    return time.time()

@@ -76,13 +76,13 @@ def holder_of(row: Socket, owners: Owners | None, known: dict[int, Process]) -> 
     # psutil names one process a socket. For an ordinary user the processes of others are closed, and any of them may
     # share the socket; what a security module closes even to root is an exception that would make every answer unsure.
     is_complete = row.pids is None and owners is not None and status != "hidden"
-    is_complete = is_complete and not (owners is not None and owners.has_unreadable and not _is_root())
+    is_complete = is_complete and not (owners is not None and owners.has_unreadable and not is_root())
     people = tuple(known[pid] for pid in pids)
     return Holder(row.protocol, row.address, row.port, row.state, status, people, is_complete, uid=row.uid)
 
 
 def _why_unknown(row: Socket, owners: Owners | None) -> OwnerStatus:
-    is_other_user = not _is_root() and row.uid != os.geteuid()
+    is_other_user = not is_root() and row.uid != os.geteuid()
     if row.pids is not None:
         return "hidden" if is_other_user or sys.platform == "win32" else "none-found"
     if row.inode == 0:
@@ -92,5 +92,6 @@ def _why_unknown(row: Socket, owners: Owners | None) -> OwnerStatus:
     return "hidden" if is_other_user or owners.has_unreadable else "none-found"
 
 
-def _is_root() -> bool:
+def is_root() -> bool:
+    """Whether nothing is hidden from this user for want of rights; Windows does not tell."""
     return not hasattr(os, "geteuid") or os.geteuid() == 0

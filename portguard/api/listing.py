@@ -14,6 +14,7 @@ from portguard.errors import LookupFailedError, UsageError
 from portguard.model import Connection, Listener, Listing, Note
 from portguard.rules import services
 from portguard.rules.addresses import is_v6
+from portguard.rules.targets import PROTOCOLS
 from portguard.rules.verdicts import cause_of
 from portguard.system import git, services_file, sockets
 
@@ -24,13 +25,12 @@ if TYPE_CHECKING:
     from portguard.model import Holder, Process, Protocol, TableRow
     from portguard.system.owners import Owners
 
-BOTH: tuple[Protocol, ...] = ("tcp", "udp")
 _FAMILIES = (4, 6)
 
 
 def list_ports(
     *,
-    protocols: Sequence[Protocol] = BOTH,
+    protocols: Sequence[Protocol] = PROTOCOLS,
     families: Sequence[int] = _FAMILIES,
     connections: bool = False,
     mine: bool = False,
@@ -43,13 +43,13 @@ def list_ports(
     user holds. Owners that cannot be seen are unknown, and a note counts them. Raises UsageError for an unknown
     protocol or family, and LookupFailedError where no socket table can be read.
     """
-    if not protocols or any(protocol not in BOTH for protocol in protocols):
+    if not protocols or any(protocol not in PROTOCOLS for protocol in protocols):
         raise UsageError(f"unknown protocols {tuple(protocols)!r}", "use tcp, udp or both")
     if not families or any(family not in _FAMILIES for family in families):
         raise UsageError(f"unknown address families {tuple(families)!r}", "use 4, 6 or both")
     rows = [
         row
-        for protocol in BOTH
+        for protocol in PROTOCOLS
         if protocol in protocols
         for row in sockets.find_all(protocol, listeners_only=not connections)
         if (6 if is_v6(row.socket.address) else 4) in families
@@ -167,12 +167,12 @@ def _notes(found: Sequence[Holder]) -> tuple[Note, ...]:
     notes = []
     if hidden:
         who = f"the owner of {hidden} of {len(found)} sockets is hidden"
-        cure = "even from root, by a container or a security module" if _is_root() else "from this user; root sees it"
+        cure = (
+            "even from root, by a container or a security module"
+            if holders.is_root()
+            else "from this user; root sees it"
+        )
         notes.append(Note("hidden", f"{who} {cure}"))
     if failed:
         notes.append(Note("lookup-failed", "the owners could not be looked up here; no process list can be read"))
     return tuple(notes)
-
-
-def _is_root() -> bool:
-    return not hasattr(os, "geteuid") or os.geteuid() == 0

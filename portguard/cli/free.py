@@ -6,6 +6,7 @@ from portguard.api import free as api
 from portguard.cli import output
 from portguard.errors import OutputError, UsageError
 from portguard.rules.ranges import DYNAMIC
+from portguard.rules.targets import PROTOCOLS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ def run(
 
 def _protocols(*, is_tcp: bool, is_udp: bool, is_both: bool) -> Sequence[Protocol]:
     if is_both or is_tcp == is_udp:
-        return api.BOTH
+        return PROTOCOLS
     return ("tcp",) if is_tcp else ("udp",)
 
 

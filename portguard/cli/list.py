@@ -6,6 +6,7 @@ import os
 
 from portguard.api import listing as api
 from portguard.cli import output
+from portguard.rules.targets import PROTOCOLS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ def run(
 
 def _protocols(*, is_tcp: bool, is_udp: bool) -> Sequence[Protocol]:
     if is_tcp == is_udp:
-        return api.BOTH
+        return PROTOCOLS
     return ("tcp",) if is_tcp else ("udp",)
 
 

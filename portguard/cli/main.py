@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Any
 
-COMMANDS = ("who", "check", "free", "info", "list")
+COMMANDS = ("check", "free", "info", "list", "who")
 BUG = 4
 INTERRUPTED = 130
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from portguard._namedtuple import NamedTuple
 from portguard.rules.addresses import ANY_V4, ANY_V6, canonical, is_mapped, is_v6
-from portguard.rules.explain import FORWARDERS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,14 +16,6 @@ if TYPE_CHECKING:
 
     from portguard.model import Container
 
-# Beyond the common ones: variants of the same programs, and those of virtual machines.
-# fmt: off
-_VARIANTS = frozenset((
-    "OrbStack", "OrbStack Helper", "com.docker.proxy", "com.docker.vpnkit", "gvproxy", "passt", "pasta.avx2",
-    "rootlesskit-docker-proxy", "vpnkit-bridge",
-))
-# fmt: on
-_COMM_LENGTHS = (15, 16)  # bytes of a process's name: TASK_COMM_LEN on Linux, MAXCOMLEN on macOS
 _DOCKER_ONLY = ("docker-proxy", "dockerd", "com.docker.")
 _PODMAN_ONLY = ("conmon", "rootlessport", "gvproxy")
 _ID_LENGTH = 64
@@ -69,20 +60,6 @@ class Running(NamedTuple):
     asked: tuple[Published, ...] = ()
     state: str = "running"
     is_service: bool = False
-
-
-def is_forwarder(name: str | None, *, platform: str = "linux") -> bool:
-    """Whether a process of this name holds ports for containers. Names may be cut as the system cuts them.
-
-    On macOS `ssh` is one: colima forwards through it.
-    """
-    if name is None:
-        return False
-    bare = name.removesuffix(".exe")
-    known = FORWARDERS | _VARIANTS
-    if bare in known or (platform == "darwin" and bare == "ssh"):
-        return True
-    return len(bare) in _COMM_LENGTHS and any(full.startswith(bare) for full in known)
 
 
 def match(

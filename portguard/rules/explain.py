@@ -18,13 +18,6 @@ if TYPE_CHECKING:
     from portguard.rules.ownership import Claim
     from portguard.rules.verdicts import Decision
 
-# Processes that hold a port for a container: ending one breaks the container's port and leaves the container running.
-# fmt: off
-FORWARDERS = frozenset((
-    "com.docker.backend", "conmon", "docker-proxy", "dockerd", "limactl", "pasta", "rootlesskit", "rootlessport",
-    "slirp4netns", "vpnkit", "wslrelay",
-))
-# fmt: on
 _UNIT_PUNCTUATION = str.maketrans("", "", ":-_.")
 _SHOWN_PIDS = 4
 _NAME_LENGTH = 32
@@ -156,7 +149,7 @@ def hint(
         verb = "stop it: " if container.id else "find it: "
         steps = [verb + ownership.command(claim.relation, container, declaration.port, has_compose=has_compose)]
     else:
-        steps = [_freeing_step(decision.cause, holders, declaration.port, euid)]
+        steps = [_freeing_step(decision.cause, holders, declaration.port, platform=platform, euid=euid)]
     if suggestion is not None:
         if declaration.env is not None:
             steps.append(f"or move it: {declaration.env}={suggestion}")
@@ -180,13 +173,15 @@ def _hint_without_holder(declaration: Declaration, protocol: Protocol, decision:
     return "try again; if it stays, this system's limits are exhausted (ulimit -n)"
 
 
-def _freeing_step(cause: str, holders: Sequence[Holder], port: int, euid: int | None) -> str:
+def _freeing_step(cause: str, holders: Sequence[Holder], port: int, *, platform: str, euid: int | None) -> str:
     if cause == "time-wait":
         return "try again: the kernel lets go of it within 60 s"
     if cause == "connection":
         return "try again when the connection has ended"
     processes = [process for holder in holders for process in holder.processes]
-    if any(process.name in FORWARDERS for process in processes):
+    from portguard.rules.forwarders import is_forwarder  # only when a port is busy
+
+    if any(is_forwarder(process.name, platform=platform) for process in processes):
         return f"a container engine forwards it; find the container: docker ps --filter publish={port}"
     if any(process.pid == 1 for process in processes):
         return "PID 1 holds it for a unit; find the unit: systemctl list-sockets"

@@ -77,4 +77,4 @@ def _first(*sources: Callable[[], T]) -> T:
             return source()
         except LookupFailedError as error:
             reasons.append(error.message)
-    raise LookupFailedError("; ".join(reasons))
+    raise LookupFailedError("; ".join(reasons), "run it outside the sandbox or container, where /proc can be read")

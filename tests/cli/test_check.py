@@ -6,10 +6,8 @@ import os
 import shlex
 import socket
 import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,35 +15,9 @@ import pytest
 
 import portguard as library
 from tests.worlds.capabilities import NOBODY
+from tests.worlds.servers import plain_server as server
 
 Answer = Callable[..., dict[str, Any]]
-
-LISTEN = """
-import socket, sys
-kind = socket.SOCK_DGRAM if sys.argv[1] == "udp" else socket.SOCK_STREAM
-sock = socket.socket(socket.AF_INET, kind)
-sock.bind(("127.0.0.1", 0))
-if sys.argv[1] == "tcp":
-    sock.listen()
-print(sock.getsockname()[1], flush=True)
-sys.stdin.read()
-"""
-
-
-@contextmanager
-def server(cwd: Path, protocol: str = "tcp") -> Iterator[int]:
-    """Run a process in `cwd` that holds a port of 127.0.0.1; yield the port."""
-    process = subprocess.Popen(
-        [sys.executable, "-c", LISTEN, protocol], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=cwd
-    )
-    assert process.stdin is not None
-    assert process.stdout is not None
-    try:
-        yield int(process.stdout.readline())
-    finally:
-        process.stdin.close()
-        process.stdout.close()
-        process.wait(timeout=10)
 
 
 @pytest.fixture

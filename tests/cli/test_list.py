@@ -26,6 +26,7 @@ from portguard.system import proc_net, sock_diag, sockets
 from tests.conftest import PORTGUARD, Run
 from tests.worlds import netns, users
 from tests.worlds.capabilities import NOBODY, find_program
+from tests.worlds.servers import plain_server
 
 Protocol = Literal["tcp", "udp"]
 PROTOCOLS: tuple[Protocol, ...] = ("tcp", "udp")
@@ -558,19 +559,8 @@ def test_hostile_processes_are_listed_and_harmless() -> None:
 def test_grouped_by_project(tmp_path: Path, portguard: Run) -> None:
     """--by-project makes a table for each checkout, those of no project last; JSON does not change."""
     (tmp_path / "shop" / ".git").mkdir(parents=True)
-    code = "import socket, sys; s = socket.create_server(('127.0.0.1', 0)); print(s.getsockname()[1], flush=True)"
-    with subprocess.Popen(
-        [sys.executable, "-c", f"{code}; sys.stdin.read()"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        cwd=tmp_path / "shop",
-    ) as process:
-        assert process.stdin is not None
-        assert process.stdout is not None
-        port = process.stdout.readline().strip()
+    with plain_server(tmp_path / "shop") as port:
         text = portguard("list", "--by-project").stdout
-        process.stdin.close()
 
     lines = text.splitlines()
     head = lines.index(str(tmp_path / "shop"))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import socket
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ import pytest
 import portguard as library
 from portguard.system import git
 from tests.conftest import Run
+from tests.worlds.servers import plain_server
 
 Answer = Callable[..., dict[str, Any]]
 
@@ -71,18 +71,8 @@ def test_checkout_and_branch(tmp_path: Path, portguard: Run, linked: bool) -> No
         git_run("-C", str(root), "worktree", "add", "--quiet", "-b", "side/branch", str(tmp_path / "side"))
         root, branch = tmp_path / "side", "side/branch"
     (root / "src").mkdir()
-    code = "import socket, sys; s = socket.create_server(('127.0.0.1', 0)); print(s.getsockname()[1], flush=True)"
-    with subprocess.Popen(
-        [sys.executable, "-c", f"{code}; sys.stdin.read()"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        cwd=root / "src",
-    ) as server:
-        assert server.stdout is not None
-        assert server.stdin is not None
-        text = portguard("who", server.stdout.readline().strip()).stdout
-        server.stdin.close()
+    with plain_server(root / "src") as port:
+        text = portguard("who", port).stdout
 
     assert f"git checkout {root}, branch {branch}" in text
     assert git.worktree_of(str(root / "src")) == (str(root), branch)

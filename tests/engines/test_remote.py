@@ -102,11 +102,13 @@ def test_the_engine_s_own_table_answers(engine: Engine, port: int, tmp_path: Pat
         assert engine.compose(own, "up", "-d").returncode == 0
         try:
             mine, theirs = check(engine, own, host), check(engine, other, host)
+            strict = check(engine, own, host, "--strict")
         finally:
             engine.compose(own, "down", "-t", "0")
 
     verdicts = [(found["data"]["ports"][0]["verdict"], found["exit_code"]) for found in (before, mine, theirs)]
     assert verdicts == [("unknown", 0), ("ours", 0), ("conflict", 1)]
+    assert (strict["data"]["ports"][0]["verdict"], strict["exit_code"]) == ("conflict", 1)
     assert "compose project shop" in theirs["data"]["ports"][0]["message"]
 
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from portguard.model import Container
 from portguard.rules import attribution
 from portguard.rules.attribution import Published, Running, container_id_of, match, unit_of, user_of
+from portguard.rules.forwarders import is_forwarder
 
 A, B, C = "a" * 64, "0123456789abcdef" * 4, "c" * 64
 
@@ -89,10 +90,10 @@ def test_forwarders() -> None:
     for name in ("docker-proxy", "dockerd", "conmon", "rootlessport", "com.docker.backend", "com.docker.back",
                  "com.docker.backend.exe", "wslrelay.exe", "pasta.avx2", "rootlesskit", "slirp4netns", "gvproxy",
                  "OrbStack Helper", "limactl", "rootlesskit-doc"):  # fmt: skip
-        assert attribution.is_forwarder(name), name
+        assert is_forwarder(name), name
     for other in (None, "", "node", "docker", "docker-proxy ", "com.docker", "ssh", "python3", "Docker-Proxy"):
-        assert not attribution.is_forwarder(other), other
-    assert attribution.is_forwarder("ssh", platform="darwin")
+        assert not is_forwarder(other), other
+    assert is_forwarder("ssh", platform="darwin")
 
 
 def test_by_id_and_address() -> None:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from portguard.model import Declaration, Holder, PortReport, Process, Socket, Source
 from portguard.rules import binding, explain, verdicts
+from portguard.rules.forwarders import FORWARDERS
 from portguard.rules.verdicts import Checkout, Decision
 
 if TYPE_CHECKING:
@@ -191,7 +192,7 @@ def test_exit_code(found: list[PortReport], strict: bool, code: int) -> None:
     assert verdicts.exit_code(found, strict=strict) == code
 
 
-@pytest.mark.parametrize("name", sorted(explain.FORWARDERS))
+@pytest.mark.parametrize("name", sorted(FORWARDERS))
 def test_forwarders_are_never_to_be_killed(name: str) -> None:
     """A hint never names a command that ends what holds a port for a container, or PID 1."""
     for process in (Process(77, name=name), Process(1, name="systemd")):

@@ -21,7 +21,7 @@ from typing import IO, TYPE_CHECKING, Any
 from tests.worlds import netns
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from types import TracebackType
 
     from tests.worlds.netns import PrivateNetns
@@ -236,3 +236,33 @@ class Batch:
 def batch_server(language: str, ns: PrivateNetns | None = None, *, user: int | None = None) -> Batch:
     """Start the batch child of a language: python, node or java."""
     return Batch(language, ns, user=user)
+
+
+# ---------------------------------------------------------------- a process that only holds a port
+
+_PLAIN = """
+import socket, sys
+kind = socket.SOCK_DGRAM if sys.argv[1] == "udp" else socket.SOCK_STREAM
+sock = socket.socket(socket.AF_INET, kind)
+sock.bind(("127.0.0.1", 0))
+if sys.argv[1] == "tcp":
+    sock.listen()
+print(sock.getsockname()[1], flush=True)
+sys.stdin.read()
+"""
+
+
+@contextlib.contextmanager
+def plain_server(cwd: Path, protocol: str = "tcp") -> Iterator[int]:
+    """Run a process in `cwd` that holds a port of 127.0.0.1; yield the port."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", _PLAIN, protocol], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=cwd
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    try:
+        yield int(process.stdout.readline())
+    finally:
+        process.stdin.close()
+        process.stdout.close()
+        process.wait(timeout=10)
