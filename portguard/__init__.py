@@ -15,13 +15,18 @@ from __future__ import annotations
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from portguard.api.check import check as check
+    from portguard.api.env import env as env
     from portguard.api.free import free as free
     from portguard.api.free import free_port as free_port
     from portguard.api.free import free_ports as free_ports
+    from portguard.api.hold import Held as Held
+    from portguard.api.hold import hold as hold
     from portguard.api.info import info as info
+    from portguard.api.leases import list_leases as list_leases
     from portguard.api.listing import list_ports as list_ports
     from portguard.api.who import who as who
     from portguard.errors import ConfigError as ConfigError
+    from portguard.errors import ConflictError as ConflictError
     from portguard.errors import LockTimeoutError as LockTimeoutError
     from portguard.errors import NoFreePortError as NoFreePortError
     from portguard.errors import PortguardError as PortguardError
@@ -29,9 +34,12 @@ if TYPE_CHECKING:
     from portguard.errors import UsageError as UsageError
     from portguard.model import CheckReport as CheckReport
     from portguard.model import Connection as Connection
+    from portguard.model import EnvPort as EnvPort
+    from portguard.model import EnvReport as EnvReport
     from portguard.model import FreePort as FreePort
     from portguard.model import FreeReport as FreeReport
     from portguard.model import Holder as Holder
+    from portguard.model import LeaseInfo as LeaseInfo
     from portguard.model import Listener as Listener
     from portguard.model import Listing as Listing
     from portguard.model import Note as Note
@@ -46,12 +54,16 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "portguard.api.check": ("check",),
+    "portguard.api.env": ("env",),
     "portguard.api.free": ("free", "free_port", "free_ports"),
+    "portguard.api.hold": ("Held", "hold"),
     "portguard.api.info": ("info",),
+    "portguard.api.leases": ("list_leases",),
     "portguard.api.listing": ("list_ports",),
     "portguard.api.who": ("who",),
     "portguard.errors": (
         "ConfigError",
+        "ConflictError",
         "LockTimeoutError",
         "NoFreePortError",
         "PortguardError",
@@ -61,9 +73,12 @@ _HOMES = {
     "portguard.model": (
         "CheckReport",
         "Connection",
+        "EnvPort",
+        "EnvReport",
         "FreePort",
         "FreeReport",
         "Holder",
+        "LeaseInfo",
         "Listener",
         "Listing",
         "Note",

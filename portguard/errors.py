@@ -4,6 +4,8 @@
       UsageError            asked wrongly                                    exit 2
         ConfigError         the declarations cannot be used; all problems    exit 2
       NoFreePortError       the pool is exhausted; counts per reason         exit 1
+      ConflictError         ports that are needed cannot be had               exit 1
+      NotFoundError         there is nothing of that name              exit 1
       StateError            the lease store cannot be used                   exit 3
         LockTimeoutError    somebody else holds its lock                     exit 3
       ProbeError            no bind can be tried here at all                  exit 3
@@ -57,6 +59,24 @@ class NoFreePortError(PortguardError):
     """No port in the range can be given; the message counts why."""
 
     code = "no-free-port"
+    exit_code = 1
+
+
+class ConflictError(PortguardError):
+    """Ports that are to be used cannot be had; `messages` holds a sentence for each."""
+
+    code = "conflict"
+    exit_code = 1
+
+    def __init__(self, messages: tuple[str, ...], hint: str | None = None) -> None:
+        super().__init__("\n".join(messages), hint)
+        self.messages = messages
+
+
+class NotFoundError(PortguardError):
+    """What was asked for is not there, although it might have been."""
+
+    code = "not-found"
     exit_code = 1
 
 

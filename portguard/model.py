@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     OwnerStatus = Literal["known", "hidden", "kernel", "none-found", "lookup-failed"]
     Outcome = Literal["free", "busy", "no-permission", "excluded", "not-local", "no-family", "failed"]
     RangeName = Literal["well-known", "registered", "dynamic"]
+    Origin = Literal["declared", "environment", "dotenv", "lease"]
 
 VERDICTS: tuple[Verdict, ...] = ("free", "ours", "conflict", "unavailable", "unknown")
 
@@ -43,7 +44,8 @@ class Source(NamedTuple):
 class Declaration(NamedTuple):
     """One entry of the config, or a port given by argument.
 
-    `port` is the number the project would use now, `declared_port` what the entry says, `moved_by` who changed it.
+    `port` is the number the project would use now, `declared_port` what the entry says, `moved_by` who changed it, and
+    `origin` of what kind that is. `is_held` is false where its server could not start beside portguard's hold.
     `hosts` are kept as declared: "*", "localhost" or address literals. A published range ends at `last_port`, and
     `replicas` of its ports are needed. `is_published`: an engine will bind it, because a compose file says so.
     """
@@ -60,10 +62,36 @@ class Declaration(NamedTuple):
     optional: bool = False
     description: str | None = None
     moved_by: str | None = None
+    origin: Origin = "declared"
+    is_held: bool = True
     is_ad_hoc: bool = False
     last_port: int | None = None
     replicas: int = 1
     is_published: bool = False
+
+
+class Checkout(NamedTuple):
+    """Whose numbers they are: a checkout's `root` and its repository's `common` directory ("" without git), real paths.
+
+    `directory` is where the config is, which tells the projects of one checkout apart. `is_linked`: a worktree that was
+    added to another checkout, or to a bare repository.
+    """
+
+    root: str
+    common: str
+    directory: str
+    is_linked: bool
+
+
+class Rival(NamedTuple):
+    """Who else has a number that nobody listens on.
+
+    `kind` is "run" or "hold", of process `pid` in `directory`, or "assignment", of the checkout at `directory`.
+    """
+
+    kind: str
+    directory: str
+    pid: int | None
 
 
 class Socket(NamedTuple):
@@ -269,6 +297,53 @@ class PortInfo(NamedTuple):
     privileged: bool
     notes: tuple[Note, ...]
     ephemeral_range: tuple[int, int] | None = None
+
+
+class EnvPort(NamedTuple):
+    """A declaration's variable and its number; `origin` tells where that comes from."""
+
+    name: str
+    env: str
+    port: int
+    declared_port: int
+    protocols: tuple[Protocol, ...]
+    origin: Origin
+
+
+class EnvReport(NamedTuple):
+    """A checkout's numbers. `variables` is what to export: those of `ports`, and COMPOSE_PROJECT_NAME if isolated.
+
+    `config` is a path; `is_isolated` tells that this checkout has numbers of its own.
+    """
+
+    config: str | None
+    checkout: Checkout
+    is_isolated: bool
+    ports: tuple[EnvPort, ...]
+    variables: dict[str, str]
+    notes: tuple[Note, ...] = ()
+
+
+class LeaseInfo(NamedTuple):
+    """One number that is handed out.
+
+    `kind` is "free" (until a time), "hold" (kept by a process), "run" (as long as a command) or "assignment" (a
+    checkout's own). `directory` is where it was taken, `checkout` the root it belongs to, `until` None where no time
+    ends it; `is_listening` tells whether somebody has bound it, None where that could not be told. `is_gone`: the
+    checkout is no longer there.
+    """
+
+    port: int
+    protocols: tuple[Protocol, ...]
+    kind: str
+    name: str | None
+    directory: str | None
+    checkout: str | None
+    process: Process | None
+    since: float | None
+    until: float | None
+    is_listening: bool | None
+    is_gone: bool = False
 
 
 class Background(NamedTuple):

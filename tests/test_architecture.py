@@ -28,6 +28,7 @@ ALLOWED: dict[str, set[str]] = {
     "render": {"rules"},
     "api": {"config", "sources", "system", "leases", "engines", "rules"},
     "cli": {"api", "render", "rules", "__init__"},
+    "pytest_plugin": {"api"},
     "__main__": {"cli"},
     "__init__": {"api"},
 }
@@ -98,7 +99,10 @@ def test_only_the_command_line_prints_and_exits(path: Path) -> None:
         return
     names = {ast.unparse(node.func) for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)}
 
-    assert not names & {"print", "exit", "quit", "sys.exit", "os._exit", "sys.stdout.write", "sys.stderr.write"}
+    allowed = {"os._exit"} if path.name == "hold.py" else set()  # a forked process must not return
+    assert (
+        not names & {"print", "exit", "quit", "sys.exit", "os._exit", "sys.stdout.write", "sys.stderr.write"} - allowed
+    )
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))

@@ -6,6 +6,7 @@ import os
 import sys
 
 from portguard._namedtuple import NamedTuple
+from portguard.api import numbers, rivals
 from portguard.api import project as projects
 from portguard.model import CheckReport, Declaration, Note, PortReport
 from portguard.rules import addresses, binding, candidates, explain, ranges, targets, verdicts
@@ -18,10 +19,10 @@ if TYPE_CHECKING:
 
     from portguard.api.containers import Engines
     from portguard.api.project import Project
-    from portguard.model import Holder, Outcome, Protocol
+    from portguard.model import Checkout, Holder, Outcome, Protocol, Rival
     from portguard.rules.ownership import Claim, Us
     from portguard.rules.ranges import Range
-    from portguard.rules.verdicts import Checkout, Decision
+    from portguard.rules.verdicts import Decision, OwnTree
 
 _SECOND_LOOKS = 3
 
@@ -47,7 +48,19 @@ def check(
     names = [target for target in asked if not isinstance(target, Declaration)]
     project = projects.Project(projects.working_directory(cwd))
     if names or not asked or config is not None:
-        project = projects.load(project.cwd, config, environ, is_required=True, by_compose=compose_config)
+        wish = numbers.Wish("foresee")
+        project = projects.load(project.cwd, config, environ, is_required=True, by_compose=compose_config, wish=wish)
+    return check_project(project, asked, environ, strict=strict)
+
+
+def check_project(
+    project: Project,
+    asked: Sequence[Declaration | tuple[str, Protocol | None]],
+    environ: Mapping[str, str],
+    *,
+    strict: bool,
+) -> CheckReport:
+    """Do as `check` for a project that is loaded; `asked` are ports and names, none for all that is declared."""
     where = projects.shown((*project.sources, "")[0], project.cwd)
     chosen: list[Declaration] = []
     for target in asked:
@@ -70,6 +83,7 @@ class _Finding(NamedTuple):
     claims: tuple[Claim, ...] = ()
     errors: Mapping[str, str] = {}
     notes: tuple[Note, ...] = ()
+    rival: Rival | None = None
 
 
 class _Check:
@@ -82,7 +96,8 @@ class _Check:
         self._ephemeral: Range | None = kernel.ephemeral_range()
         self._twins = verdicts.duplicates(project.declarations)
         self._taken = {item.port for item in project.declarations}
-        self._checkout: list[Checkout | None] = []
+        self._own_tree: list[OwnTree | None] = []
+        self._here: Checkout | None = project.checkout
         self._us: Us | None = None
         self._engines: Engines | None = None
 
@@ -102,6 +117,10 @@ class _Check:
             finding = self._probe_range(item, protocol)
         else:
             finding = self._probe(item, protocol, item.port)
+        if finding.decision.verdict == "free" and item.last_port is None:
+            rival = rivals.find(item, protocol, self._get_here(), self._environ)
+            if rival is not None:
+                finding = finding._replace(decision=verdicts.Decision("conflict", "lease"), rival=rival)
         is_crowded = item.replicas > item_span(item) and finding.decision.verdict in ("free", "ours")
         if twins or is_crowded:
             finding = finding._replace(decision=verdicts.Decision("conflict", "duplicate"))
@@ -198,10 +217,12 @@ class _Check:
             return False
         if not processes:
             return True
-        if not self._checkout:
-            self._checkout.append(projects.find_checkout(self._project, self._environ))
+        if not self._own_tree:
+            self._own_tree.append(projects.find_own_tree(self._project, self._environ))
         people = [process for holder in processes for process in holder.processes]
-        return verdicts.is_ours(item, people, self._checkout[0])
+        if verdicts.is_ours(item, people, self._own_tree[0]):
+            return True
+        return item.service is None and rivals.runs_here(item.port, people, self._get_here(), self._environ)
 
     def _get_engines(self) -> Engines:
         if self._engines is None:
@@ -209,6 +230,11 @@ class _Check:
 
             self._engines = Engines(self._environ)
         return self._engines
+
+    def _get_here(self) -> Checkout:
+        if self._here is None:
+            self._here = numbers.checkout_of(projects.directory_of(self._project))
+        return self._here
 
     def _get_us(self) -> Us:
         if self._us is None:
@@ -234,6 +260,7 @@ class _Check:
             errors=finding.errors,
             unprivileged_start=kernel.unprivileged_port_start() if decision.cause == "permission" else 0,
             claim=claim,
+            rival=finding.rival,
         )
         hint = explain.hint(
             shown,
@@ -245,6 +272,7 @@ class _Check:
             euid=os.geteuid() if hasattr(os, "geteuid") else None,
             claim=claim,
             has_compose=claim is not None and self._has_compose(),
+            rival=finding.rival,
         )
         return PortReport(
             name=item.name,
@@ -279,7 +307,9 @@ class _Check:
     def _notes(self, item: Declaration, protocol: Protocol, decision: Decision) -> tuple[Note, ...]:
         notes = list(ranges.port_notes(item.port, protocol, ephemeral=self._ephemeral, platform=sys.platform))
         if item.moved_by is not None and item.port != item.declared_port:
-            notes.insert(0, Note("moved", f"{item.moved_by} says {item.port}; declared is {item.declared_port}"))
+            is_own = item.origin == "lease"
+            why = f"{item.port} is this checkout's own number" if is_own else f"{item.moved_by} says {item.port}"
+            notes.insert(0, Note("moved", f"{why}; declared is {item.declared_port}"))
         if item.optional and decision.verdict in ("conflict", "unavailable"):
             notes.insert(0, Note("optional", "declared optional: it does not fail the check"))
         return tuple(notes)

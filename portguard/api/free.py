@@ -15,31 +15,39 @@ import time
 
 from portguard._namedtuple import NamedTuple
 from portguard.errors import ConfigError, LockTimeoutError, NoFreePortError, ProbeError, StateError, UsageError
-from portguard.leases import directory, take
-from portguard.leases.table import MAX_TTL
+from portguard.leases import assignments, directory, take
+from portguard.leases.table import MAX_TTL, Lease
 from portguard.model import FreePort, FreeReport, Note
 from portguard.rules import candidates, ranges
 from portguard.rules.targets import PROTOCOLS
-from portguard.system import kernel, probe
+from portguard.system import alive, kernel, probe
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    import _socket
+    from collections.abc import Callable, Mapping, Sequence, Set
 
     from portguard.leases.take import Taken
     from portguard.model import Protocol
+    from portguard.rules.candidates import Pool
     from portguard.rules.ranges import Range
 
 DEFAULT_TTL = 60  # seconds
 MAX_COUNT = ranges.LAST_PORT
-_PROTOCOL_BITS = {"tcp": 1, "udp": 2}
+PROTOCOL_BITS = {"tcp": 1, "udp": 2}
+_HOLD_TRIES = 5
 
 
-class Handout(NamedTuple):
-    """A report, and how to take back what it says should nobody ever read it."""
+class _Order(NamedTuple):
+    """What is asked for: how many, for which protocols, within which range, for how long, leased, held."""
 
-    report: FreeReport
-    take_back: Callable[[], None]
+    number: int
+    protocols: Sequence[Protocol]
+    within: Range
+    ttl: int | None
+    is_leased: bool
+    is_held: bool
+    kind: str
 
 
 def free(
@@ -58,7 +66,7 @@ def free(
     lease store cannot be used the ports are unleased, and a note says why. Raises UsageError, NoFreePortError, and
     LockTimeoutError when another process keeps the store locked.
     """
-    return hand_out(count, protocols=protocols, within=within, ttl=ttl, lease=lease, cwd=cwd, environ=environ).report
+    return hand_out(count, protocols=protocols, within=within, ttl=ttl, lease=lease, cwd=cwd, environ=environ)
 
 
 def hand_out(
@@ -66,43 +74,44 @@ def hand_out(
     *,
     protocols: Sequence[Protocol],
     within: Range,
-    ttl: int,
+    ttl: int | None,
     lease: bool,
     cwd: str | None,
     environ: Mapping[str, str] | None,
-) -> Handout:
-    """Do as `free`, for callers that may fail to pass the answer on."""
+    hold: bool = False,
+    kind: str = "free",
+    undo: list[Callable[[], object]] | None = None,
+) -> FreeReport:
+    """Do as `free`, for callers that may fail to pass the answer on: calling all of `undo` takes everything back.
+
+    A `ttl` of None leases for the life of this process. `hold` leaves the ports to a process that keeps them bound for
+    `ttl` seconds; TCP on Linux only. `kind` is what the lease is written down as.
+    """
     environ = os.environ if environ is None else environ
-    _check_arguments(count, protocols, within, ttl)
+    undo = [] if undo is None else undo
+    order = _Order(count, protocols, within, ttl, lease, hold, "hold" if hold else kind)
+    _check_arguments(order)
     ephemeral = kernel.ephemeral_range()
     pool = candidates.pool_of(within, ephemeral or ranges.LINUX_EPHEMERAL)
     if ephemeral is None:
         pool = candidates.Pool((), pool.uneven, pool.even + pool.safe)  # unknown is not safe
-    declared, notes = _declared(cwd, environ)
-    reserved = kernel.reserved_ports()
-
-    def refuse(port: int) -> str | None:
-        reason = candidates.exclusion(port, declared=declared, reserved=reserved)
-        return reason or next((why for protocol in protocols if (why := _why_unbindable(protocol, port))), None)
-
-    start = int.from_bytes(os.urandom(4), "little")
-
-    def order() -> Iterator[int]:
-        return candidates.candidates(pool, start)
-
-    key = kernel.host_key()
-    taken, place, problem = _take(key, count, order, refuse, ttl=ttl, protocols=protocols, environ=environ, lease=lease)
+    cwd, declared, notes = _declared(cwd, environ)
+    refuse = _refusal(protocols, declared, environ, notes)
+    for attempt in range(_HOLD_TRIES):
+        taken, problem = _take(order, pool, refuse, environ=environ, cwd=cwd, undo=undo)
+        if len(taken.ports) < count:
+            raise _exhausted(count, within, taken)
+        if not hold or _is_held_now(taken, order, environ, undo, is_last=attempt == _HOLD_TRIES - 1):
+            break
     if problem is not None:
+        notes = [note for note in notes if note.id != "assigned"]  # it is the same store
         notes.append(Note("unleased", f"not leased, another caller may be given the same port: {problem.message}"))
-    if len(taken.ports) < count:
-        raise _exhausted(count, within, taken)
     if sys.platform == "linux" and not all(candidates.is_safe(pool, port) for port in taken.ports):
         notes.append(_unsafe_note(ephemeral))
-    expires_at = time.time() + ttl if taken.lease is not None else None
-    ports = tuple(
-        FreePort(port, tuple(protocols), leased=taken.lease is not None, expires_at=expires_at) for port in taken.ports
-    )
-    return Handout(FreeReport(ports, tuple(notes)), lambda: take.release(place or "", key, taken))
+    is_leased = taken.lease is not None
+    expires_at = time.time() + ttl if ttl is not None and (is_leased or hold) else None
+    ports = tuple(FreePort(port, tuple(protocols), leased=is_leased, expires_at=expires_at) for port in taken.ports)
+    return FreeReport(ports, tuple(notes))
 
 
 def free_port(
@@ -129,67 +138,146 @@ def free_ports(
     Raises what `free` raises; warns (UserWarning) when they could not be leased.
     """
     report = free(count, protocols=protocols, within=within, ttl=ttl, lease=lease)
-    for note in report.notes:
-        if note.id == "unleased":
-            import warnings  # rarely needed
-
-            warnings.warn(note.message, stacklevel=2)
+    warn_of_unleased(report.notes, stacklevel=3)
     return [port.port for port in report.ports]
 
 
-def _check_arguments(count: int, protocols: Sequence[Protocol], within: Range, ttl: int) -> None:
-    first, last = within
+def warn_of_unleased(notes: Sequence[Note], stacklevel: int) -> None:
+    """Issue a UserWarning where ports could not be leased, for callers who get bare numbers."""
+    for note in notes:
+        if note.id == "unleased":
+            import warnings  # rarely needed
+
+            warnings.warn(note.message, stacklevel=stacklevel)
+
+
+def _check_arguments(order: _Order) -> None:
+    first, last = order.within
     if not 1 <= first <= last <= ranges.LAST_PORT:
         raise UsageError(f"{first}-{last} is no range of ports", f"a range is FIRST-LAST within 1-{ranges.LAST_PORT}")
-    if not 1 <= count <= MAX_COUNT:
-        raise UsageError(f"{count} ports cannot be asked for", f"ask for 1 to {MAX_COUNT}")
-    if not 1 <= ttl <= MAX_TTL:
-        raise UsageError(f"a lease of {ttl} seconds cannot be had", f"it lasts 1 to {MAX_TTL} seconds (a day)")
+    if not 1 <= order.number <= MAX_COUNT:
+        raise UsageError(f"{order.number} ports cannot be asked for", f"ask for 1 to {MAX_COUNT}")
+    if order.ttl is not None and not 1 <= order.ttl <= MAX_TTL:
+        what = "hold" if order.is_held else "lease"
+        raise UsageError(f"a {what} of {order.ttl} seconds cannot be had", f"it lasts 1 to {MAX_TTL} seconds (a day)")
+    if order.is_held and sys.platform != "linux":
+        raise UsageError("ports can be held on Linux only", "leave out --hold: the lease stays")
+    if order.is_held and "tcp" not in order.protocols:
+        raise UsageError("a UDP port cannot be held", "leave out --hold: the lease stays")
+    protocols = order.protocols
     if not protocols or any(protocol not in PROTOCOLS for protocol in protocols):
         raise UsageError(f"unknown protocols {tuple(protocols)!r}", "use tcp, udp or both")
 
 
-def _declared(cwd: str | None, environ: Mapping[str, str]) -> tuple[set[int], list[Note]]:
-    """Return the ports the project here declares; a config that cannot be used costs a note, not the answer."""
+def _declared(cwd: str | None, environ: Mapping[str, str]) -> tuple[str, set[int], list[Note]]:
+    """Return where we are, and the ports the project here declares.
+
+    A config that cannot be used costs a note, not the answer.
+    """
     from portguard.api import project  # keeps the checker's half of the package out of `import`
 
+    here = ""
     try:
-        found = project.load(project.working_directory(cwd), None, environ, is_required=False)
+        here = project.working_directory(cwd)
+        found = project.load(here, None, environ, is_required=False)
     except ConfigError as error:
-        first = error.messages[0]
-        return set(), [Note("config", f"the declared ports could not be left out: {first}")]
+        return here, set(), [Note("config", f"the declared ports could not be left out: {error.messages[0]}")]
     except UsageError as error:
-        return set(), [Note("config", f"the declared ports could not be left out: {error.message}")]
+        return here, set(), [Note("config", f"the declared ports could not be left out: {error.message}")]
     spans = [range(item.port, (item.last_port or item.port) + 1) for item in found.declarations]
-    return {number for span in spans for number in span} | {item.declared_port for item in found.declarations}, []
+    return here, {number for span in spans for number in span} | {item.declared_port for item in found.declarations}, []
+
+
+def _refusal(
+    protocols: Sequence[Protocol], declared: Set[int], environ: Mapping[str, str], notes: list[Note]
+) -> Callable[[int], str | None]:
+    """Return what says why a port is not to be given; it runs under the table's lock."""
+    reserved = kernel.reserved_ports()
+    assigned: set[int] | None = None
+
+    def refuse(port: int) -> str | None:
+        nonlocal assigned
+        if assigned is None:  # not before the lock is held: with it, nobody assigns
+            try:
+                known = assignments.read(directory.path_of(environ), kernel.machine_key())
+                assigned = {item.port for item in known}
+            except StateError as error:
+                assigned = set()
+                notes.append(Note("assigned", f"the checkouts' own numbers could not be left out: {error.message}"))
+        reason = candidates.exclusion(port, declared=declared, reserved=reserved, assigned=assigned)
+        return reason or next((why for protocol in protocols if (why := why_unbindable(protocol, port))), None)
+
+    return refuse
 
 
 def _take(
-    key: str,
-    count: int,
-    order: Callable[[], Iterator[int]],
+    order: _Order,
+    pool: Pool,
     refuse: Callable[[int], str | None],
     *,
-    ttl: int,
-    protocols: Sequence[Protocol],
     environ: Mapping[str, str],
-    lease: bool,
-) -> tuple[Taken, str | None, StateError | None]:
+    cwd: str,
+    undo: list[Callable[[], object]],
+) -> tuple[Taken, StateError | None]:
     place: str | None = None
     problem: StateError | None = None
+    key = kernel.host_key()
+    wheel = candidates.candidates(pool, int.from_bytes(os.urandom(4), "little"))
     try:
         place = directory.path_of(environ)
-        if lease:
-            bits = sum(_PROTOCOL_BITS[protocol] for protocol in set(protocols))
-            return take.take(place, key, count, order(), refuse, ttl=ttl, protocols=bits), place, None
+        if order.is_leased:
+            there = place
+            bits = sum(PROTOCOL_BITS[protocol] for protocol in set(order.protocols))
+            pid = os.getpid()
+            taker = Lease(0, pid, 0, alive.start_of(pid), kind=order.kind, directory=cwd)
+            taken = take.take(
+                place, key, order.number, wheel, refuse, ttl=order.ttl, protocols=bits, taker=taker,
+                is_alive=alive.is_alive, keep=lambda taken: undo.append(lambda: take.release(there, key, taken)),
+            )  # fmt: skip
+            return (taken if len(taken.ports) == order.number else taken._replace(lease=None)), None
     except LockTimeoutError:
         raise
     except StateError as error:
         problem = error
-    return take.choose_unleased(place, key, count, order(), refuse), place, problem if lease else None
+        wheel = candidates.candidates(pool, int.from_bytes(os.urandom(4), "little"))
+    taken = take.choose_unleased(place, key, order.number, wheel, refuse, is_alive=alive.is_alive)
+    return taken, problem if order.is_leased else None
 
 
-def _why_unbindable(protocol: Protocol, port: int) -> str | None:
+def _is_held_now(
+    taken: Taken, order: _Order, environ: Mapping[str, str], undo: list[Callable[[], object]], *, is_last: bool
+) -> bool:
+    """Leave the ports to a holder, in whose name they are leased from then on; false when one was lost meanwhile."""
+    from portguard.leases import hold  # only for --hold
+    from portguard.system import listeners
+
+    sockets: list[_socket.socket] = []
+    try:
+        for port in taken.ports:
+            sockets += listeners.bind("tcp", port)
+        pid = hold.detach(sockets, seconds=order.ttl)
+    except OSError as error:
+        for step in undo:
+            step()
+        undo.clear()
+        if is_last:
+            raise ProbeError(f"the ports could not be held: {error.strerror}", "leave out --hold") from error
+        return False
+    finally:
+        listeners.close(sockets)
+    started = alive.start_of(pid)
+    undo.append(lambda: alive.terminate(pid, started))
+    if taken.lease is not None:
+        new = taken.lease._replace(pid=pid, started=started)
+        moved = taken._replace(lease=new)
+        place, key = directory.path_of(environ), kernel.host_key()
+        undo.append(lambda: take.release(place, key, moved))
+        take.pass_on(place, key, taken, new)
+    return True
+
+
+def why_unbindable(protocol: Protocol, port: int) -> str | None:
+    """Return why `port` cannot be bound on every address, or None. Raises ProbeError where no port can be probed."""
     error = probe.strict_probe(protocol, port)
     if error in (None, "EADDRINUSE"):
         return error and "busy"

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 
 from portguard._namedtuple import NamedTuple
+from portguard.api.numbers import Wish
 from portguard.errors import ConfigError, LookupFailedError, PortguardError, UsageError
-from portguard.model import Declaration, Note, Source
+from portguard.model import Checkout, Declaration, Note, Source
 from portguard.rules.ownership import Us
-from portguard.rules.verdicts import Checkout
+from portguard.rules.verdicts import OwnTree
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,12 +20,15 @@ if TYPE_CHECKING:
 
 
 _PLUGIN_DEADLINE = 10.0  # seconds
+_LOOK = Wish("look")
 
 
 class Project(NamedTuple):
     """`config` and `sources` are absolute paths of what was read; without them there are no declarations.
 
-    `compose` is the project that was read from compose files, None where none were asked for.
+    `compose` is the project that was read from compose files, None where none were asked for. `checkout` is whose
+    numbers were asked for, None where nothing can be moved; `is_isolated` tells that it has its own, and `overlay` are
+    the variables that bring those about.
     """
 
     cwd: str
@@ -33,6 +37,9 @@ class Project(NamedTuple):
     declarations: tuple[Declaration, ...] = ()
     compose: ComposeProject | None = None
     notes: tuple[Note, ...] = ()
+    checkout: Checkout | None = None
+    is_isolated: bool = False
+    overlay: Mapping[str, str] = {}
 
 
 def working_directory(cwd: str | None) -> str:
@@ -43,25 +50,38 @@ def working_directory(cwd: str | None) -> str:
         raise UsageError(f"the working directory cannot be used: {error.strerror}", "cd to one that exists") from error
 
 
+def directory_of(project: Project) -> str:
+    """Return the directory of the project's config, or where it was asked for."""
+    return os.path.dirname(project.config) if project.config else project.cwd
+
+
 def shown(path: str | None, cwd: str) -> str:
     """Return the path as messages show it: relative where it lies below the working directory."""
     return (path or "").removeprefix(cwd.rstrip(os.sep) + os.sep)
 
 
 def load(
-    cwd: str, config: str | None, environ: Mapping[str, str], *, is_required: bool, by_compose: bool = False
+    cwd: str,
+    config: str | None,
+    environ: Mapping[str, str],
+    *,
+    is_required: bool,
+    by_compose: bool = False,
+    wish: Wish = _LOOK,
+    unread: str | None = None,
 ) -> Project:
     """Read the config named, or the nearest one, or else the compose files that compose would use here.
 
     With a config, the `.env` beside it where a variable may move a port, and the compose files it names; `by_compose`
-    lets the compose plugin resolve those. Raises ConfigError for anything wrong in them, UsageError when there is
-    nothing and `is_required`.
+    lets the compose plugin resolve those. `wish` tells how far to go for this checkout's own numbers; what portguard
+    itself wrote into the file `unread` (a path) is not read back. Raises ConfigError for anything wrong in them,
+    UsageError when there is nothing and `is_required`, and for numbers that are to be taken what `numbers.find` raises.
     """
     from portguard.config import find  # ports given by argument need no config
 
     found = find.find(cwd, environ) if config is None else find.read(os.path.join(cwd, config))
     if found is not None:
-        return _configured(cwd, found, environ, by_compose=by_compose)
+        return _configured(cwd, found, environ, by_compose=by_compose, wish=wish, unread=unread)
     files = _compose_files(cwd, environ)
     if files is not None:
         return _published(Project(cwd), files, environ, by_compose=by_compose)
@@ -78,13 +98,15 @@ def load(
 # --- portguard.toml -------------------------------------------------------------------------------------------------
 
 
-def _configured(cwd: str, found: ConfigText, environ: Mapping[str, str], *, by_compose: bool) -> Project:
+def _configured(
+    cwd: str, found: ConfigText, environ: Mapping[str, str], *, by_compose: bool, wish: Wish, unread: str | None
+) -> Project:
     from portguard.config import parse  # and no tomli where there is no config
 
     config = parse.parse(found, shown(found.path, cwd))
     project = Project(cwd, found.path, (found.path,), config.declarations)
     if any(item.env for item in config.declarations):
-        project = _resolved(project, environ)
+        project = _resolved(project, environ, wish, unread)
     if config.compose_files:
         from portguard.sources import compose_files  # and no YAML where no compose file is named
 
@@ -94,25 +116,41 @@ def _configured(cwd: str, found: ConfigText, environ: Mapping[str, str], *, by_c
     return project
 
 
-def _resolved(project: Project, environ: Mapping[str, str]) -> Project:
-    from portguard.rules import numbers  # only where a variable can move a port
+def _resolved(project: Project, environ: Mapping[str, str], wish: Wish, unread: str | None) -> Project:
+    from portguard.api import numbers as own  # only where a variable can move a port
+    from portguard.rules import numbers
 
-    path = os.path.join(os.path.dirname(project.config or ""), ".env")
-    dotenv = _dotenv(path, project.cwd, environ)
+    directory = os.path.dirname(project.config or "")
+    path = os.path.join(directory, ".env")
+    dotenv = _dotenv(path, project.cwd, environ, unread)
     where = shown(path, project.cwd)
-    answers = [numbers.resolve(item, environ, dotenv or {}, where) for item in project.declarations]
+    checkout = own.checkout_of(directory)
+    explicit = {item.name for item in project.declarations if numbers.is_explicit(item, environ, dotenv or {})}
+    taken = {item.declared_port for item in project.declarations}
+    found = own.find(project.declarations, checkout, environ, wish, taken=taken, explicit=explicit)
+    project = project._replace(checkout=checkout, is_isolated=found.is_isolated, notes=(*project.notes, *found.notes))
+    answers = [numbers.resolve(item, environ, dotenv or {}, where, found.ports) for item in project.declarations]
     problems = tuple(answer for answer in answers if isinstance(answer, str))
     if problems:
         raise ConfigError(problems, "give the variable a number, or unset it")
     sources = project.sources if dotenv is None else (*project.sources, path)
-    return project._replace(sources=sources, declarations=tuple(item for item in answers if not isinstance(item, str)))
+    declarations = tuple(item for item in answers if not isinstance(item, str))
+    overlay = {
+        item.env: str(item.port) for item in declarations if item.env and (wish.is_exported or item.origin == "lease")
+    }
+    return project._replace(sources=sources, declarations=declarations, overlay=overlay)
 
 
-def _dotenv(path: str, cwd: str, environ: Mapping[str, str]) -> dict[str, tuple[str, int]] | None:
+def _dotenv(path: str, cwd: str, environ: Mapping[str, str], unread: str | None) -> dict[str, tuple[str, int]] | None:
     from portguard.sources import dotenv  # as above
 
+    prepare = None
+    if unread == path:
+        from portguard.rules import env_block  # only where it is about to be written
+
+        prepare = env_block.blanked
     try:
-        found = dotenv.read(path, environ)
+        found = dotenv.read(path, environ, prepare=prepare)
     except dotenv.DotenvError as error:
         raise ConfigError((f"{shown(path, cwd)}:{error.line}: {error.what}",)) from error
     except (OSError, ValueError) as error:
@@ -150,7 +188,10 @@ def _published(project: Project, files: ComposeFiles, environ: Mapping[str, str]
     """Add what the compose files publish; a declaration with `service` stands for that service's equal port."""
     from portguard.sources import compose  # YAML, only where a compose file is read
 
+    environ = {**project.overlay, **environ}
     found = _by_plugin(files, environ) if by_compose else compose.read(files, environ)
+    if project.is_isolated and not environ.get("COMPOSE_PROJECT_NAME"):
+        found = found._replace(name=_isolated_name(project, found.name))
     known = {(item.service, item.port, protocol) for item in project.declarations for protocol in item.protocols}
     names: set[tuple[str, str]] = set()
     added = []
@@ -209,27 +250,57 @@ def find_us(project: Project, environ: Mapping[str, str]) -> Us:
     from portguard.sources import compose  # only when a container holds a port
 
     found = project.compose
-    directory = os.path.dirname(project.config) if project.config else project.cwd
-    if found is None:
-        try:
-            files = compose.find(directory, environ)
-            found = None if files is None else compose.read(files, environ)
-        except PortguardError:
-            found = None
+    directory = directory_of(project)
     if found is not None:
         return Us(found.name, os.path.realpath(found.working_dir), found.services)
+    environ = {**project.overlay, **environ}
+    try:
+        files = compose.find(directory, environ)
+        found = None if files is None else compose.read(files, environ)
+    except PortguardError:
+        found = None
     name = environ.get("COMPOSE_PROJECT_NAME", "") or os.path.basename(directory)
-    return Us(compose.normalize_name(name), os.path.realpath(directory), None)
+    name = compose.normalize_name(name) if found is None else found.name
+    if project.is_isolated and not environ.get("COMPOSE_PROJECT_NAME"):
+        name = _isolated_name(project, name)
+    if found is not None:
+        return Us(name, os.path.realpath(found.working_dir), found.services)
+    return Us(name, os.path.realpath(directory), None)
 
 
-def find_checkout(project: Project, environ: Mapping[str, str]) -> Checkout | None:
+def compose_name(project: Project, environ: Mapping[str, str]) -> str | None:
+    """Return the compose project name that keeps an isolated checkout's stack apart; None where it needs none."""
+    if not project.is_isolated:
+        return None
+    from portguard.sources import compose_files  # only where numbers are given out
+
+    directory = directory_of(project)
+    try:
+        has_stack = project.compose is not None or compose_files.find(directory, environ) is not None
+    except PortguardError:
+        has_stack = True
+    has_stack = has_stack or any(item.service for item in project.declarations)
+    return find_us(project, environ).name if has_stack else None
+
+
+def _isolated_name(project: Project, base: str) -> str:
+    """Return `base` with what tells this checkout from the others; the same however often it is asked for."""
+    from portguard.api.numbers import hash_of  # only in an isolated checkout
+
+    if project.checkout is None:
+        return base
+    suffix = f"-{hash_of(project.checkout, 'compose') & 0xFFFFFF:06x}"
+    return base if base.endswith(suffix) else base + suffix
+
+
+def find_own_tree(project: Project, environ: Mapping[str, str]) -> OwnTree | None:
     """Return the tree whose processes are this project's own; None where it would be everything or a whole home.
 
     Its user is the directory's owner; under sudo the one who called it.
     """
     from portguard.config import find  # only when a port is busy
 
-    directory = os.path.dirname(project.config) if project.config else project.cwd
+    directory = directory_of(project)
     root = os.path.realpath(find.checkout_root(directory) or directory)
     if os.path.dirname(root) == root or root in {os.path.realpath(home) for home in _homes(environ)}:
         return None
@@ -239,7 +310,7 @@ def find_checkout(project: Project, environ: Mapping[str, str]) -> Checkout | No
             uid = os.stat(root).st_uid
         except OSError:
             return None
-    return Checkout(root, uid)
+    return OwnTree(root, uid)
 
 
 def _sudo_uid(environ: Mapping[str, str]) -> int | None:

@@ -5,9 +5,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from portguard.api.free import DEFAULT_TTL
 
@@ -19,6 +20,19 @@ _EPILOG = (
     "Exit codes: 0 yes; 1 no (conflict, unavailable, none free); 2 asked wrongly (usage, config); "
     "3 could not do it or be told; 4 a bug in portguard; 130 interrupted."
 )
+
+
+_COMMAND = "portguard.command"
+
+
+class _WithCommand(TyperCommand):
+    """A command whose words after the first two dashes are somebody else's: the parser never sees them."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        end = args.index("--") if "--" in args else len(args)
+        ctx.meta[_COMMAND] = args[end + 1 :]
+        rest: list[str] = super().parse_args(ctx, args[:end])
+        return rest
 
 
 def _print_version(is_asked: bool) -> None:
@@ -97,6 +111,12 @@ def build(commands: Mapping[str, Callable[..., int]]) -> typer.Typer:
         ] = None,
         ttl: Annotated[int, typer.Option(metavar="SECONDS", help="How long nobody else is given it.")] = DEFAULT_TTL,
         is_unleased: Annotated[bool, typer.Option("--no-lease", help="Do not lease: others may get it too.")] = False,
+        hold: Annotated[
+            int | None,
+            typer.Option(
+                metavar="SECONDS", help="Lease it for so long, and have a process keep it bound (TCP, Linux)."
+            ),
+        ] = None,
         as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
     ) -> int:
         """Give me free ports that no other caller is given, one a line."""
@@ -108,8 +128,102 @@ def build(commands: Mapping[str, Callable[..., int]]) -> typer.Typer:
             within=within,
             ttl=ttl,
             is_unleased=is_unleased,
+            hold=hold,
             as_json=as_json,
         )
+
+    @app.command()
+    def env(
+        names: Annotated[
+            list[str] | None, typer.Argument(metavar="[NAME]...", help="Declared names. Default: all with a variable.")
+        ] = None,
+        config: Annotated[
+            str | None, typer.Option(metavar="FILE", help="Read this config instead of searching upwards for one.")
+        ] = None,
+        output_format: Annotated[
+            str, typer.Option("--format", metavar="FORMAT", help="dotenv (the default), shell, github or json.")
+        ] = "dotenv",
+        write: Annotated[
+            str | None, typer.Option(metavar="FILE", help="Keep them in a marked block of this file instead.")
+        ] = None,
+        is_isolated: Annotated[
+            bool, typer.Option("--isolated", help="Numbers of its own although this is no linked worktree.")
+        ] = False,
+        is_moving: Annotated[
+            bool, typer.Option("--move", help="Give what a stranger holds another number, and keep that.")
+        ] = False,
+        as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+    ) -> int:
+        """Print this checkout's ports as NAME=port.
+
+        The main checkout has the declared numbers; a linked worktree has its own, the same tomorrow.
+        """
+        return commands["env"](
+            names=list(names or ()),
+            config=config,
+            output_format=output_format,
+            write=write,
+            is_isolated=is_isolated,
+            is_moving=is_moving,
+            as_json=as_json,
+        )
+
+    @app.command(cls=_WithCommand, context_settings={"allow_interspersed_args": True})
+    def run(
+        context: typer.Context,
+        names: Annotated[
+            list[str] | None,
+            typer.Argument(metavar="[NAME]... -- COMMAND...", help="Declared names. Default: all that is declared."),
+        ] = None,
+        config: Annotated[
+            str | None, typer.Option(metavar="FILE", help="Read this config instead of searching upwards for one.")
+        ] = None,
+        is_isolated: Annotated[
+            bool, typer.Option("--isolated", help="Numbers of its own although this is no linked worktree.")
+        ] = False,
+        is_moving: Annotated[
+            bool, typer.Option("--move", help="Give what a stranger holds another number, and keep that.")
+        ] = False,
+        is_unheld: Annotated[
+            bool, typer.Option("--no-hold", help="Do not keep the ports bound: for servers without SO_REUSEADDR.")
+        ] = False,
+        is_passing: Annotated[
+            bool, typer.Option("--pass-fd", help="Hand over listening sockets, as LISTEN_FDS tells.")
+        ] = False,
+        as_json: Annotated[
+            bool, typer.Option("--json", help="If it is not run, print why as one JSON document.")
+        ] = False,
+    ) -> int:
+        """Check and take the ports, and run a command with them in its environment.
+
+        Exits with the command's code; 125 when it is not run, 126 when it cannot be, 127 when there is none such.
+        """
+        return commands["run"](
+            names=list(names or ()),
+            command=context.meta[_COMMAND],
+            config=config,
+            is_isolated=is_isolated,
+            is_moving=is_moving,
+            is_unheld=is_unheld,
+            is_passing=is_passing,
+            as_json=as_json,
+        )
+
+    @app.command()
+    def leases(
+        words: Annotated[
+            list[str] | None,
+            typer.Argument(
+                metavar="[list | release PORT|NAME... | prune]",
+                help="Default: list. prune: of checkouts that are gone.",
+            ),
+        ] = None,
+        is_all: Annotated[bool, typer.Option("--all", help="release: all of this checkout's.")] = False,
+        is_dry: Annotated[bool, typer.Option("--dry-run", help="prune: only tell.")] = False,
+        as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+    ) -> int:
+        """List what is handed out, or give it back."""
+        return commands["leases"](words=list(words or ()), is_all=is_all, is_dry=is_dry, as_json=as_json)
 
     @app.command()
     def info(

@@ -10,7 +10,7 @@ from portguard.rules.targets import PROTOCOLS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from portguard.model import Protocol
     from portguard.rules.ranges import Range
@@ -25,20 +25,23 @@ def run(
     within: str | None,
     ttl: int,
     is_unleased: bool,
+    hold: int | None,
     as_json: bool,
 ) -> int:
     """Hand out ports, print them, return the exit code. What cannot be printed is taken back."""
-    handout = api.hand_out(
-        count,
-        protocols=_protocols(is_tcp=is_tcp, is_udp=is_udp, is_both=is_both),
-        within=_range(within),
-        ttl=ttl,
-        lease=not is_unleased,
-        cwd=None,
-        environ=None,
-    )
-    report = handout.report
+    undo: list[Callable[[], object]] = []
     try:
+        report = api.hand_out(
+            count,
+            protocols=_protocols(is_tcp=is_tcp, is_udp=is_udp, is_both=is_both),
+            within=_range(within),
+            ttl=ttl if hold is None else hold,
+            lease=not is_unleased,
+            cwd=None,
+            environ=None,
+            hold=hold is not None,
+            undo=undo,
+        )
         if report.notes:
             from portguard.render import text  # rarely needed
 
@@ -50,7 +53,8 @@ def run(
         else:
             output.answer("".join(f"{port.port}\n" for port in report.ports))
     except (OutputError, KeyboardInterrupt):
-        handout.take_back()
+        for step in undo:
+            step()
         raise
     return 0
 

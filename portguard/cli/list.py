@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
 from portguard.api import listing as api
 from portguard.cli import output
 from portguard.rules.targets import PROTOCOLS
@@ -44,7 +42,7 @@ def run(
     from portguard.render import listing  # not in JSON
 
     projects = api.projects_of(found) if is_by_project else None
-    told = listing.listing(found, colour=output.wants_colour(), width=_width(), projects=projects)
+    told = listing.listing(found, colour=output.wants_colour(), width=output.width(), projects=projects)
     if told:
         output.answer(told)
     else:
@@ -56,13 +54,3 @@ def _protocols(*, is_tcp: bool, is_udp: bool) -> Sequence[Protocol]:
     if is_tcp == is_udp:
         return PROTOCOLS
     return ("tcp",) if is_tcp else ("udp",)
-
-
-def _width() -> int:
-    """Return the terminal's width where it is known and not narrower than the default."""
-    from portguard.render.listing import WIDTH
-
-    try:
-        return max(WIDTH, os.get_terminal_size(1).columns)
-    except OSError:
-        return WIDTH

@@ -15,9 +15,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Any
 
-COMMANDS = ("check", "free", "info", "list", "who")
+COMMANDS = ("check", "env", "free", "info", "leases", "list", "run", "who")
 BUG = 4
 INTERRUPTED = 130
+RUN_FAILED = 125  # of `run` before its command starts, whose codes are all others
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -28,9 +29,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return _fail(words, INTERRUPTED, "interrupted", ["interrupted"], None)
     except PortguardError as error:
-        return _fail(words, error.exit_code, error.code, error.messages, error.hint)
+        return _fail(words, _code(words, error.exit_code), error.code, error.messages, error.hint)
     except Exception as error:  # noqa: BLE001 - the edge: whatever gets here is a bug
         return _bug(words, error)
+
+
+def _code(words: Sequence[str], code: int) -> int:
+    """Return the exit code for a failure of our own; those of `run` are its command's but for one."""
+    return RUN_FAILED if words[:1] == ["run"] else code
 
 
 def _run(words: Sequence[str]) -> int:
@@ -64,9 +70,10 @@ def _run_typer(words: Sequence[str]) -> int:
         result = app(args=list(words), prog_name="portguard", standalone_mode=False)
     except usage_error as error:
         error.show()
+        code = _code(words, 2)
         if _wants_json(words):
-            _answer_json(words, 2, "usage", [error.format_message()], None)
-        return 2
+            _answer_json(words, code, "usage", [error.format_message()], None)
+        return code
     return result if isinstance(result, int) else 0
 
 
@@ -91,7 +98,7 @@ def _bug(words: Sequence[str], error: Exception) -> int:
     version = ".".join(map(str, sys.version_info[:3]))
     return _fail(
         words,
-        BUG,
+        _code(words, BUG),
         "bug",
         [f"this is a bug in portguard: {type(error).__name__}: {error}"],
         f"run it again with PORTGUARD_DEBUG=1 and report what it prints (portguard {__version__}, Python {version}, "

@@ -63,3 +63,13 @@ def wants_colour() -> bool:
         return sys.stdout is not None and sys.stdout.isatty()
     except ValueError:
         return False
+
+
+def width() -> int:
+    """Return the terminal's width where it is known and not narrower than the default."""
+    from portguard.render.listing import WIDTH  # only for tables
+
+    try:
+        return max(WIDTH, os.get_terminal_size(1).columns)
+    except OSError:
+        return WIDTH

@@ -27,7 +27,16 @@ _FLAGS = {
         "--no-lease": "is_unleased",
         "--json": "as_json",
     },
+    "env": {"--isolated": "is_isolated", "--move": "is_moving", "--json": "as_json"},
     "info": {"--json": "as_json"},
+    "leases": {"--all": "is_all", "--dry-run": "is_dry", "--json": "as_json"},
+    "run": {
+        "--isolated": "is_isolated",
+        "--move": "is_moving",
+        "--no-hold": "is_unheld",
+        "--pass-fd": "is_passing",
+        "--json": "as_json",
+    },
     "who": {"--json": "as_json"},
     "list": {
         "--all": "is_all",
@@ -42,18 +51,32 @@ _FLAGS = {
 }
 _VALUES: dict[str, dict[str, tuple[str, type]]] = {
     "check": {"--config": ("config", str)},
-    "free": {"--count": ("count", int), "-n": ("count", int), "--range": ("within", str), "--ttl": ("ttl", int)},
+    "free": {
+        "--count": ("count", int),
+        "-n": ("count", int),
+        "--range": ("within", str),
+        "--ttl": ("ttl", int),
+        "--hold": ("hold", int),
+    },
+    "env": {"--config": ("config", str), "--format": ("output_format", str), "--write": ("write", str)},
     "info": {},
+    "leases": {},
     "list": {},
+    "run": {"--config": ("config", str)},
     "who": {},
 }
-_POSITIONAL = {"check": "targets", "info": "ports", "who": "ports"}
+_POSITIONAL = {
+    "check": "targets", "env": "names", "info": "ports", "leases": "words", "run": "names", "who": "ports",
+}  # fmt: skip
 _NEEDS_POSITIONAL = {"info", "who"}
 _DEFAULTS: dict[str, dict[str, Any]] = {
     "check": {"config": None},
-    "free": {"count": 1, "within": None, "ttl": 60},
+    "free": {"count": 1, "within": None, "ttl": 60, "hold": None},
+    "env": {"config": None, "output_format": "dotenv", "write": None},
     "info": {},
+    "leases": {},
     "list": {},
+    "run": {"config": None},
     "who": {},
 }
 _LONGEST_NUMBER = 9  # digits
@@ -64,10 +87,27 @@ def parse(arguments: Sequence[str]) -> tuple[str, dict[str, Any]] | None:
     if not arguments or arguments[0] not in _FLAGS:
         return None
     command = arguments[0]
+    if command == "run":
+        return _parse_run(arguments)
+    return _parse(command, arguments[1:])
+
+
+def _parse_run(arguments: Sequence[str]) -> tuple[str, dict[str, Any]] | None:
+    """Return what `parse` does; the first two dashes end what is ours, and begin the command."""
+    if "--" not in arguments:
+        return None
+    end = arguments.index("--")
+    understood = _parse("run", arguments[1:end])
+    if understood is None:
+        return None
+    return "run", understood[1] | {"command": list(arguments[end + 1 :])}
+
+
+def _parse(command: str, arguments: Sequence[str]) -> tuple[str, dict[str, Any]] | None:
     flags, values = _FLAGS[command], _VALUES[command]
     found: dict[str, Any] = {}
     positional: list[str] = []
-    words = iter(arguments[1:])
+    words = iter(arguments)
     for word in words:
         option, equals, value = word.partition("=")
         if option in flags and not equals and flags[option] not in found:

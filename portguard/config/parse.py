@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from portguard.config.locate import Path, Place
 
 DECLARATION_LIMIT = 512
-KEYS = ("port", "host", "protocol", "env", "service", "owner", "optional", "description")
+KEYS = ("port", "host", "protocol", "env", "service", "owner", "optional", "hold", "description")
 _ROOT_KEYS = ("ports", "compose")
 _COMPOSE_KEYS = ("files",)
 _TEXT_LIMIT = 1000
@@ -199,6 +199,7 @@ class _Checker:
             service=self._service((*path, "service"), value.get("service")),
             owner=self._owner((*path, "owner"), value.get("owner", [])),
             optional=self._flag((*path, "optional"), value.get("optional", False)),
+            is_held=self._flag((*path, "hold"), value.get("hold", True)),
             description=self._text((*path, "description"), value.get("description")),
         )
         return declaration if port is not None else None
@@ -303,7 +304,7 @@ class _Checker:
         if isinstance(value, bool):
             return value
         meant = str(value).lower() if str(value).lower() in ("true", "false") else None
-        self._add(path, f"optional is true or false, not {_kind(value)}", meant)
+        self._add(path, f"{path[-1]} is true or false, not {_kind(value)}", meant)
         return False
 
     def _text(self, path: Path, value: Any) -> str | None:

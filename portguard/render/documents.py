@@ -13,8 +13,10 @@ if TYPE_CHECKING:
     from portguard.model import (
         CheckReport,
         Container,
+        EnvReport,
         FreeReport,
         Holder,
+        LeaseInfo,
         Listing,
         Note,
         PortInfo,
@@ -50,6 +52,12 @@ def empty(command: str | None) -> dict[str, Any]:
         return {"config": None, "sources": [], "ports": [], "summary": {}}
     if command == "list":
         return {"listeners": []}
+    if command == "leases":
+        return {"leases": []}
+    if command == "env":
+        return {"config": None, "isolated": None, "ports": [], "variables": {}}
+    if command == "run":
+        return empty("check")
     return {"ports": []} if command in ("free", "info") else {}
 
 
@@ -75,6 +83,53 @@ def free(report: FreeReport) -> dict[str, Any]:
                 "name": port.name,
             }
             for port in report.ports
+        ]
+    }
+
+
+def env(report: EnvReport) -> dict[str, Any]:
+    """Return the `data` of a checkout's numbers."""
+    return {
+        "config": report.config,
+        "isolated": report.is_isolated,
+        "checkout": {"root": report.checkout.root, "common": report.checkout.common or None},
+        "ports": [
+            {
+                "name": port.name,
+                "env": port.env,
+                "port": port.port,
+                "declared_port": port.declared_port,
+                "protocols": list(port.protocols),
+                "origin": port.origin,
+            }
+            for port in report.ports
+        ],
+        "variables": {
+            name: int(value) if value.isdigit() and name != "COMPOSE_PROJECT_NAME" else value
+            for name, value in report.variables.items()
+        },
+        "notes": [_note(note) for note in report.notes],
+    }
+
+
+def leases(found: Iterable[LeaseInfo]) -> dict[str, Any]:
+    """Return the `data` of what is handed out."""
+    return {
+        "leases": [
+            {
+                "port": item.port,
+                "protocols": list(item.protocols),
+                "kind": item.kind,
+                "name": item.name,
+                "directory": item.directory,
+                "checkout": item.checkout,
+                "process": None if item.process is None else _process(item.process),
+                "since": _time(item.since),
+                "expires_at": _time(item.until),
+                "listening": item.is_listening,
+                "gone": item.is_gone,
+            }
+            for item in found
         ]
     }
 

@@ -45,13 +45,13 @@ def listing(found: Listing, *, colour: bool, width: int = WIDTH, projects: Seque
     each, those of no project last. Empty where nothing listens.
     """
     if projects is None:
-        listeners = _table(_LISTENERS, dict.fromkeys(map(_listener, found.listeners)), colour=colour, width=width)
+        listeners = table(_LISTENERS, dict.fromkeys(map(_listener, found.listeners)), colour=colour, width=width)
     else:
         listeners = _by_project(found, projects, colour=colour, width=width)
     if found.connections is None:
         return listeners
     rows = dict.fromkeys(map(_connection, found.connections))
-    connections = _table(_CONNECTIONS, rows, colour=colour, width=width)
+    connections = table(_CONNECTIONS, rows, colour=colour, width=width)
     parts = [f"listeners\n{listeners}" if listeners else "", f"connections\n{connections}" if connections else ""]
     return "\n".join(part for part in parts if part)
 
@@ -61,7 +61,7 @@ def _by_project(found: Listing, projects: Sequence[str | None], *, colour: bool,
     for project in sorted(set(projects), key=lambda name: (name is None, name or "")):
         rows = [_listener(item) for item, own in zip(found.listeners, projects, strict=True) if own == project]
         head = "(no project)" if project is None else safe(project, width)
-        tables.append(f"{head}\n{_table(_LISTENERS, dict.fromkeys(rows), colour=colour, width=width)}")
+        tables.append(f"{head}\n{table(_LISTENERS, dict.fromkeys(rows), colour=colour, width=width)}")
     return "\n".join(tables)
 
 
@@ -106,7 +106,8 @@ def _part_of(holder: Holder) -> tuple[str, str]:
     return name, safe(compose.project, _NAME_LIMIT) + service
 
 
-def _table(columns: Sequence[tuple[str, int]], rows: Iterable[tuple[str, ...]], *, colour: bool, width: int) -> str:
+def table(columns: Sequence[tuple[str, int]], rows: Iterable[tuple[str, ...]], *, colour: bool, width: int) -> str:
+    """Return the rows under a line of heads; a column is as wide as its cells need, up to its limit."""
     lines = list(rows)
     if not lines:
         return ""

@@ -26,6 +26,12 @@ def check(report: CheckReport, cwd: str, *, colour: bool) -> str:
     return "\n".join([*paragraphs, _summary(report, cwd)]) + "\n"
 
 
+def conflicts(report: CheckReport, cwd: str, hint: str | None) -> str:
+    """Return why a command is not run: a paragraph for each port that cannot be had, and what else would help."""
+    paragraphs = [_paragraph(port, cwd, colour=False) for port in report.ports]
+    return "\n".join([*paragraphs, *([f"next: {safe(hint)}"] if hint else [])]) + "\n"
+
+
 def _paragraph(port: PortReport, cwd: str, *, colour: bool) -> str:
     verdict = f"{_COLOURS[port.verdict]}{port.verdict}{_RESET}" if colour else port.verdict
     what = target(port.hosts, port.port, port.protocol, port.last_port)

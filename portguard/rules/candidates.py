@@ -50,19 +50,25 @@ def candidates(pool: Pool, start: int) -> Iterator[int]:
     """Yield every port of the pool once, safest group first; `start` (any integer) turns each group's wheel."""
     for group in pool:
         size = sum(map(len, group))
-        for step in range(size):
-            position = (start + step) % size
-            for part in group:
-                if position < len(part):
-                    yield part[position]
-                    break
-                position -= len(part)
+        position = start % size if size else 0
+        behind: list[range] = []
+        for part in group:
+            # Whole slices: where most ports are leased, thousands are passed over at every call.
+            yield from part[position:]
+            behind.append(part[:position])
+            position = max(0, position - len(part))
+        for part in behind:
+            yield from part
 
 
-def exclusion(port: int, *, declared: Set[int], reserved: Sequence[Range]) -> str | None:
+def exclusion(
+    port: int, *, declared: Set[int], reserved: Sequence[Range], assigned: Set[int] = frozenset()
+) -> str | None:
     """Return why `port` is not to be handed out whether free or not, or None."""
     if port in declared:
         return "declared"
+    if port in assigned:
+        return "assigned"
     if port in BROWSER_BLOCKED:
         return "browser-blocked"
     if contains(reserved, port):

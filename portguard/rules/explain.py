@@ -14,7 +14,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from portguard.model import Declaration, Holder, Process, Protocol
+    from portguard.model import Declaration, Holder, Process, Protocol, Rival
     from portguard.rules.ownership import Claim
     from portguard.rules.verdicts import Decision
 
@@ -70,6 +70,13 @@ def _place(declaration: Declaration) -> str:
     return declaration.name if source.file is None else f"{declaration.name} ({source.file}:{source.line})"
 
 
+def _leased(rival: Rival) -> str:
+    if rival.kind == "assignment":
+        return f"the number belongs to the checkout {rival.directory}"
+    how = "runs with it" if rival.kind == "run" else "holds it"
+    return f"process {rival.pid} in {rival.directory} {how}"
+
+
 def message(
     declaration: Declaration,
     protocol: Protocol,
@@ -80,11 +87,12 @@ def message(
     errors: Mapping[str, str],
     unprivileged_start: int,
     claim: Claim | None = None,
+    rival: Rival | None = None,
 ) -> str:
     """Return one sentence that says what the verdict rests on.
 
     `twins` are the declarations that overlap this one, `errors` the bind's errno name by address, `claim` the container
-    that matters most and what it is to us.
+    that matters most and what it is to us, `rival` who has it leased.
     """
     wanted = target(declaration.hosts, declaration.port, protocol, declaration.last_port)
     verdict, cause = decision
@@ -94,6 +102,8 @@ def message(
         others = " and ".join(_place(twin) for twin in twins)
         text = f"{wanted} is declared twice: {_place(declaration)} and {others}"
         return f"{text}; besides, {_occupied(holders[0])}" if holders else text
+    if rival is not None:
+        return f"nobody listens on {wanted}, but {_leased(rival)}"
     if verdict == "free":
         return f"{wanted} is free"
     if verdict == "ours":
@@ -133,6 +143,7 @@ def hint(
     euid: int | None,
     claim: Claim | None = None,
     has_compose: bool = False,
+    rival: Rival | None = None,
 ) -> str | None:
     """Return the next step, or None where there is nothing to do. Commands in it are made of checked words only.
 
@@ -144,7 +155,9 @@ def hint(
         return "give one of them another port" + (f", {suggestion} for instance" if suggestion else "")
     if decision.verdict != "conflict":
         return _hint_without_holder(declaration, protocol, decision, platform)
-    if claim is not None and claim.holder.container is not None:
+    if rival is not None:
+        steps = [_way_around(declaration, rival)]
+    elif claim is not None and claim.holder.container is not None:
         container = claim.holder.container
         verb = "stop it: " if container.id else "find it: "
         steps = [verb + ownership.command(claim.relation, container, declaration.port, has_compose=has_compose)]
@@ -158,6 +171,16 @@ def hint(
         else:
             steps.append(f"or declare port {suggestion}, which is free")
     return ", ".join(step for step in steps if step)
+
+
+def _way_around(declaration: Declaration, rival: Rival) -> str:
+    if rival.kind != "assignment":
+        return f"see what it is: ps -fp {rival.pid}"
+    if declaration.origin == "environment":
+        return f"unset {declaration.env}: it seems to be left over from there"
+    if declaration.origin == "dotenv":
+        return "write this checkout's own numbers: portguard env --write .env"
+    return f"if that checkout needs it no more: portguard leases release {declaration.port}"
 
 
 def _hint_without_holder(declaration: Declaration, protocol: Protocol, decision: Decision, platform: str) -> str:

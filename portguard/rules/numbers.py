@@ -1,4 +1,4 @@
-"""Which number a declaration means now: the environment before `.env` before the declared one. Pure.
+"""Which number a declaration means now: the environment, `.env`, this checkout's lease, the declared one. Pure.
 
 An empty variable counts as unset, as it does in compose's `${VAR:-default}`.
 """
@@ -11,15 +11,20 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from portguard.model import Declaration
+    from portguard.model import Declaration, Origin
 
 
 def resolve(
-    declaration: Declaration, environ: Mapping[str, str], dotenv: Mapping[str, tuple[str, int]], dotenv_path: str
+    declaration: Declaration,
+    environ: Mapping[str, str],
+    dotenv: Mapping[str, tuple[str, int]],
+    dotenv_path: str,
+    leased: Mapping[str, int],
 ) -> Declaration | str:
     """Return the declaration with the number in force, or a sentence saying which variable holds no port.
 
-    `dotenv` maps names to (value, line) of the file that messages call `dotenv_path`.
+    `dotenv` maps names to (value, line) of the file that messages call `dotenv_path`; `leased` maps the names of
+    declarations to numbers of this checkout's own.
     """
     if declaration.env is None:
         return declaration
@@ -27,6 +32,8 @@ def resolve(
     if not value and declaration.env in dotenv:
         value, line = dotenv[declaration.env]
         origin = f"{dotenv_path}:{line}"
+    if not value and declaration.name in leased:
+        return declaration._replace(port=leased[declaration.name], moved_by="this checkout's lease", origin="lease")
     if not value:
         return declaration
     number = value.strip()
@@ -35,4 +42,11 @@ def resolve(
         return (
             f"{place}: {declaration.env} moves {declaration.name!r}, and {value[:80]!r} is no port (1 to {LAST_PORT})"
         )
-    return declaration._replace(port=int(number), moved_by=f"{declaration.env} in {origin}")
+    kind: Origin = "environment" if origin == "the environment" else "dotenv"
+    return declaration._replace(port=int(number), moved_by=f"{declaration.env} in {origin}", origin=kind)
+
+
+def is_explicit(declaration: Declaration, environ: Mapping[str, str], dotenv: Mapping[str, tuple[str, int]]) -> bool:
+    """Whether a variable gives the number, so that no lease is needed."""
+    name = declaration.env or ""
+    return bool(environ.get(name, "") or dotenv.get(name, ("", 0))[0])

@@ -133,27 +133,27 @@ def hosts_overlap(first: Sequence[str], second: Sequence[str]) -> bool:
     return any(overlaps(one, other) for one in expand(first) for other in expand(second))
 
 
-class Checkout(NamedTuple):
+class OwnTree(NamedTuple):
     """The directory tree that is "us": its real path, and the uid whose processes in it are ours (None: nobody's)."""
 
     root: str
     uid: int | None
 
 
-def is_ours(declaration: Declaration, processes: Sequence[Process], checkout: Checkout | None) -> bool:
+def is_ours(declaration: Declaration, processes: Sequence[Process], tree: OwnTree | None) -> bool:
     """Whether every one of `processes` belongs to this project, as the declaration allows it.
 
     A port given by argument is nobody's. With `service` only that service's container may hold it, never a process.
     """
     if declaration.is_ad_hoc or declaration.service is not None or not processes:
         return False
-    return all(process.name in declaration.owner or _runs_in(process, checkout) for process in processes)
+    return all(process.name in declaration.owner or _runs_in(process, tree) for process in processes)
 
 
-def _runs_in(process: Process, checkout: Checkout | None) -> bool:
-    if checkout is None or process.cwd is None or not process.cwd_is_shared:
+def _runs_in(process: Process, tree: OwnTree | None) -> bool:
+    if tree is None or process.cwd is None or not process.cwd_is_shared:
         return False
-    if checkout.uid is None or process.uid != checkout.uid:
+    if tree.uid is None or process.uid != tree.uid:
         return False
-    root = checkout.root.rstrip("/\\")
+    root = tree.root.rstrip("/\\")
     return process.cwd == root or process.cwd.startswith((root + "/", root + "\\"))

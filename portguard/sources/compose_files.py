@@ -46,7 +46,7 @@ class ComposeFiles(NamedTuple):
 class Environment(NamedTuple):
     """The variables a file is read with, and the `.env` files they came from."""
 
-    values: dict[str, str]
+    values: Mapping[str, str]
     files: tuple[str, ...] = ()
 
 
@@ -122,8 +122,8 @@ def environment(environ: Mapping[str, str], directories: Sequence[str], cwd: str
         if text not in _TRUE + _FALSE:
             raise ConfigError((f"environment: COMPOSE_DISABLE_ENV_FILE is {text[:40]!r}; compose takes true or false",))
         if text in _TRUE:
-            return Environment(dict(environ))
-    result = Environment(dict(environ))
+            return Environment(environ)
+    result = Environment(environ)
     for directory in dict.fromkeys(directories):
         path = os.path.join(directory, ".env")
         if os.path.isfile(path):

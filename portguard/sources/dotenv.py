@@ -15,7 +15,7 @@ from portguard.sources.interpolation import TemplateError, substitute
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 SIZE_LIMIT = 1024 * 1024  # bytes
 _EXPANDED_LIMIT = 4 * SIZE_LIMIT  # characters of all values together
@@ -58,11 +58,16 @@ def assignments(
 
 
 def read(
-    path: str, environ: Mapping[str, str] | None = None, *, keep_unresolved: bool = True
+    path: str,
+    environ: Mapping[str, str] | None = None,
+    *,
+    keep_unresolved: bool = True,
+    prepare: Callable[[str], str] | None = None,
 ) -> dict[str, Assignment] | None:
     """Return the assignments of the file at `path`; None when there is no regular file (a folder may be called .env).
 
-    Raises OSError when it cannot be read, ValueError when it is larger than the limit or (DotenvError) malformed.
+    `prepare` is given the text before it is understood. Raises OSError when it cannot be read, ValueError when it is
+    larger than the limit or (DotenvError) malformed.
     """
     try:
         # O_NONBLOCK: opening a FIFO would wait for a writer.
@@ -78,7 +83,8 @@ def read(
         os.close(fd)
     if len(data) > SIZE_LIMIT:
         raise ValueError(f"larger than {SIZE_LIMIT // 1024} KiB")
-    return assignments(data.decode("utf-8-sig", "replace"), environ, keep_unresolved=keep_unresolved)
+    text = data.decode("utf-8-sig", "replace")
+    return assignments(text if prepare is None else prepare(text), environ, keep_unresolved=keep_unresolved)
 
 
 class _Parser:

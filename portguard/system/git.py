@@ -1,7 +1,7 @@
-"""Which checkout a directory lies in, and on which branch: read from git's own files, without running git.
+"""Which checkout a directory lies in, of which repository, on which branch: from git's own files, without running git.
 
-A linked worktree's `.git` is a file that names its directory (gitrepository-layout(5)). Nothing in them is followed
-further than that.
+A linked worktree's `.git` is a file that names its directory, where `commondir` names the repository's common one
+(gitrepository-layout(5)). Nothing in them is followed further than that, and no variable of git's is read.
 """
 
 from __future__ import annotations
@@ -14,10 +14,16 @@ _LIMIT = 4096  # bytes
 
 
 class Worktree(NamedTuple):
-    """`root` of the checkout; `branch` it is on, None when it is on none or that cannot be read."""
+    """`root` of the checkout, and the `common` directory of its repository (real path).
+
+    `is_linked` for one that was added to another checkout, or to a bare repository; `branch` it is on, None when it is
+    on none or that cannot be read.
+    """
 
     root: str
     branch: str | None
+    common: str = ""
+    is_linked: bool = False
 
 
 def worktree_of(directory: str) -> Worktree | None:
@@ -25,19 +31,22 @@ def worktree_of(directory: str) -> Worktree | None:
     while True:
         mark = os.path.join(directory, ".git")
         if os.path.lexists(mark):
-            return Worktree(directory, _branch(mark))
+            return _worktree(directory, mark)
         parent = os.path.dirname(directory)
         if parent == directory:
             return None
         directory = parent
 
 
-def _branch(mark: str) -> str | None:
+def _worktree(root: str, mark: str) -> Worktree:
+    own = mark
     if os.path.isfile(mark):
         named = _read(mark).removeprefix("gitdir: ")
-        mark = os.path.join(os.path.dirname(mark), named)
-    head = _read(os.path.join(mark, "HEAD"))
-    return head.removeprefix("ref: refs/heads/") if head.startswith("ref: refs/heads/") else None
+        own = os.path.join(root, named)
+    common = _read(os.path.join(own, "commondir"))
+    head = _read(os.path.join(own, "HEAD"))
+    branch = head.removeprefix("ref: refs/heads/") if head.startswith("ref: refs/heads/") else None
+    return Worktree(root, branch, os.path.realpath(os.path.join(own, common)), bool(common))
 
 
 def _read(path: str) -> str:

@@ -68,3 +68,15 @@ def host_key(proc: str = "/proc", platform: str = sys.platform) -> str:
         namespace = ""
     namespace = namespace.removeprefix("net:[").removesuffix("]")
     return f"{boot if boot.isalnum() else 'boot'}-{namespace if namespace.isdigit() else 'net'}"
+
+
+def machine_key(etc: str = "/etc") -> str:
+    """Return what tells this host from others that share a home with it, as one file-name-safe word.
+
+    The machine id (machine-id(5)), which survives reboots; else the host's name.
+    """
+    text = _read(f"{etc}/machine-id") or ""
+    if not (text.isalnum() and text.isascii()):
+        node = os.uname().nodename if hasattr(os, "uname") else os.environ.get("COMPUTERNAME", "")
+        text = "".join(char if char.isascii() and char.isalnum() else "_" for char in node)
+    return text[:64] or "host"

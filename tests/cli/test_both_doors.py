@@ -14,12 +14,12 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from portguard.cli import app as typer_door
-from portguard.cli import check, free, info, plain, who
+from portguard.cli import check, env, free, info, leases, plain, run, who
 from portguard.cli import list as list_command
 
 Call = tuple[str, dict[str, Any]]
 
-COMMANDS = ("check", "free", "info", "list", "who")
+COMMANDS = ("check", "env", "free", "info", "leases", "list", "run", "who")
 
 _CALLS: list[Call] = []
 
@@ -49,20 +49,22 @@ def call_typer(words: list[str]) -> Call | None:
 
 FLAGS = {
     "check": ["--json", "--quiet", "-q", "--strict", "--compose-config"],
+    "env": ["--isolated", "--move", "--json"],
     "free": ["--tcp", "--udp", "--both", "--no-lease", "--json"],
     "info": ["--json"],
+    "leases": ["--all", "--dry-run", "--json"],
     "list": ["--all", "--tcp", "--udp", "-4", "-6", "--mine", "--by-project", "--json"],
+    "run": ["--isolated", "--move", "--no-hold", "--pass-fd", "--json"],
     "who": ["--json"],
 }
-TEXT_OPTIONS: dict[str, list[str]] = {"check": ["--config"], "free": ["--range"], "info": [], "list": [], "who": []}
-NUMBER_OPTIONS: dict[str, list[str]] = {
-    "check": [],
-    "free": ["--count", "-n", "--ttl"],
-    "info": [],
-    "list": [],
-    "who": [],
+TEXT_OPTIONS: dict[str, list[str]] = {name: [] for name in COMMANDS} | {
+    "check": ["--config"],
+    "env": ["--config", "--format", "--write"],
+    "free": ["--range"],
+    "run": ["--config"],
 }
-TAKES_TARGETS = ("check", "info", "who")
+NUMBER_OPTIONS: dict[str, list[str]] = {name: [] for name in COMMANDS} | {"free": ["--count", "-n", "--ttl", "--hold"]}
+TAKES_TARGETS = ("check", "env", "info", "leases", "run", "who")
 
 TARGETS = st.sampled_from(["web", "3000", "53/udp", "127.0.0.1:5432", "[::1]:80", "a.b-c_d", "db", "8080/tcp", "*:80"])
 TEXTS = st.sampled_from(["portguard.toml", "50000-50999", "1-65535", "a=b", "../x/pyproject.toml", "9-1", "x y"])
@@ -99,7 +101,7 @@ def plain_words(command: str) -> st.SearchStrategy[list[str]]:
     if not NUMBER_OPTIONS[command]:
         return st.one_of(*spellings)
     numbers = st.tuples(st.sampled_from(NUMBER_OPTIONS[command]), NUMBERS)
-    joined = st.tuples(st.sampled_from(["--count", "--ttl"]), NUMBERS).map(lambda pair: ["=".join(pair)])
+    joined = st.tuples(st.sampled_from(["--count", "--ttl", "--hold"]), NUMBERS).map(lambda pair: ["=".join(pair)])
     return st.one_of(*spellings, numbers.map(list), joined)
 
 
@@ -169,6 +171,14 @@ def plain_lists() -> st.SearchStrategy[list[str]]:
 @example(["info"])
 @example(["info", "--json"])
 @example(["info", "-4"])
+@example(["run", "--", "ls", "-l", "--json"])
+@example(["run", "--json", "web", "--", "--", "--help"])
+@example(["run", "web", "--no-hold"])
+@example(["run", "--config", "--", "x"])
+@example(["run", "--config=a", "--"])
+@example(["run", "-x", "--", "y"])
+@example(["leases", "release", "--all"])
+@example(["env", "--format=json", "--write", "--json"])
 @example(["info", "80", "--json", "53/udp"])
 @example([])
 def test_what_the_small_door_understands_typer_understands_the_same(words: list[str]) -> None:
@@ -208,6 +218,18 @@ def test_the_small_door_takes_most_of_what_is_plainly_spelled() -> None:
         ("info 5432", ("info", {"ports": ["5432"]})),
         ("info 53/udp --json 80", ("info", {"ports": ["53/udp", "80"], "as_json": True})),
         ("who 5432 53/udp", ("who", {"ports": ["5432", "53/udp"]})),
+        ("env", ("env", {})),
+        (
+            "env web --format shell --isolated",
+            ("env", {"names": ["web"], "output_format": "shell", "is_isolated": True}),
+        ),
+        ("env --write .env --move", ("env", {"write": ".env", "is_moving": True})),
+        ("run -- npm start -- --port 3", ("run", {"command": ["npm", "start", "--", "--port", "3"]})),
+        ("run web --no-hold -- x -q", ("run", {"names": ["web"], "is_unheld": True, "command": ["x", "-q"]})),
+        ("run --pass-fd --config a -- x", ("run", {"is_passing": True, "config": "a", "command": ["x"]})),
+        ("leases", ("leases", {})),
+        ("leases release 3000 web", ("leases", {"words": ["release", "3000", "web"]})),
+        ("leases prune --dry-run", ("leases", {"words": ["prune"], "is_dry": True})),
         ("list", ("list", {})),
         ("list --all --mine", ("list", {"is_all": True, "is_mine": True})),
         ("list -4 --tcp --json", ("list", {"is_v4": True, "is_tcp": True, "as_json": True})),
@@ -234,6 +256,27 @@ def test_the_usual_spellings_go_through_the_small_door(words: str, call: Call) -
             "within": None,
             "ttl": 60,
             "is_unleased": False,
+            "hold": None,
+            "as_json": False,
+        },
+        "env": {
+            "names": [],
+            "config": None,
+            "output_format": "dotenv",
+            "write": None,
+            "is_isolated": False,
+            "is_moving": False,
+            "as_json": False,
+        },
+        "leases": {"words": [], "is_all": False, "is_dry": False, "as_json": False},
+        "run": {
+            "names": [],
+            "command": [],
+            "config": None,
+            "is_isolated": False,
+            "is_moving": False,
+            "is_unheld": False,
+            "is_passing": False,
             "as_json": False,
         },
         "info": {"as_json": False},
@@ -256,7 +299,16 @@ def test_the_usual_spellings_go_through_the_small_door(words: str, call: Call) -
 
 @pytest.mark.parametrize(
     ("name", "function"),
-    [("check", check.run), ("free", free.run), ("info", info.run), ("list", list_command.run), ("who", who.run)],
+    [
+        ("check", check.run),
+        ("env", env.run),
+        ("free", free.run),
+        ("info", info.run),
+        ("leases", leases.run),
+        ("list", list_command.run),
+        ("run", run.run),
+        ("who", who.run),
+    ],
 )
 def test_both_doors_pass_what_the_command_takes(name: str, function: Callable[..., int]) -> None:
     """The arguments are those of the function itself, by name, none more and none fewer."""

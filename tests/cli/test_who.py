@@ -75,7 +75,10 @@ def test_checkout_and_branch(tmp_path: Path, portguard: Run, linked: bool) -> No
         text = portguard("who", port).stdout
 
     assert f"git checkout {root}, branch {branch}" in text
-    assert git.worktree_of(str(root / "src")) == (str(root), branch)
+    found = git.worktree_of(str(root / "src"))
+    assert found is not None
+    assert (found.root, found.branch, found.is_linked) == (str(root), branch, linked)
+    assert found.common == str((tmp_path / "shop" / ".git").resolve())
 
 
 def git_run(*arguments: str) -> None:
@@ -89,7 +92,9 @@ def test_no_checkout_is_no_error(tmp_path: Path) -> None:
     """Outside any checkout, and with a broken `.git`, nothing is claimed."""
     assert git.worktree_of("/") is None
     (tmp_path / ".git").write_text("gitdir: /nonexistent\n")
-    assert git.worktree_of(str(tmp_path)) == (str(tmp_path), None)
+    found = git.worktree_of(str(tmp_path))
+    assert found is not None
+    assert (found.root, found.branch, found.is_linked) == (str(tmp_path), None, False)
 
 
 def test_the_library_answers_alike() -> None:

@@ -20,7 +20,8 @@ import pytest
 import portguard
 from portguard.errors import LockTimeoutError, StateError
 from portguard.leases import directory, take
-from portguard.leases.table import MAX_TTL, Lease, lock_holder, locked, now, readable
+from portguard.leases.files import lock_holder
+from portguard.leases.table import FOR_LIFE, MAX_TTL, Lease, locked, now, readable
 from portguard.system import kernel
 from tests.conftest import PORTGUARD, Run
 from tests.worlds.capabilities import NOBODY
@@ -30,7 +31,8 @@ from tests.worlds.users import as_user
 _TIMEOUT = 60.0
 _MS_RDONLY, _MS_REMOUNT = 0x1, 0x20
 _HEADER = struct.Struct("<8sII")  # magic, version, reserved
-_TABLE_SIZE = 65_536 * 16
+_TABLE_SIZE = 4_096 + 65_536 * (8 + 256)
+_ASIDE_SIZE = 2**20
 _UNKNOWN_USER = 2_000_000_011  # in nobody's user database
 
 needs = pytest.mark.needs
@@ -380,7 +382,7 @@ def test_a_damaged_table_is_set_aside_and_a_new_one_works(content: Callable[[], 
         assert_leased(free())
         assert len(leases()) == 1
         aside = table_path().with_name(f"{table_name()}.corrupt-{number}")
-        assert aside.read_bytes() == damaged[:_TABLE_SIZE]
+        assert aside.read_bytes() == damaged[:_ASIDE_SIZE]
         assert stat.S_IMODE(aside.stat().st_mode) == 0o600
     assert len(os.listdir(state_directory())) == 3
 
@@ -401,7 +403,7 @@ def test_reading_believes_no_table_of_another_format() -> None:
     port = portguard.free_port(ttl=600)
     assert set(leases()) == {port}
     data = table_path().read_bytes()
-    for header in (b"\xff" * _HEADER.size, _HEADER.pack(data[:8], 2, 0)):
+    for header in (b"\xff" * _HEADER.size, _HEADER.pack(data[:8], 3, 0)):
         table_path().write_bytes(header + data[_HEADER.size :])
         assert leases() == {}
 
@@ -507,20 +509,20 @@ def test_all_ports_of_a_call_are_leased_or_none(tmp_path: Path) -> None:
     """Where the space ends in the midst of a call, the leases already written are taken back."""
     environ = {**os.environ, "PORTGUARD_STATE_DIR": str(tmp_path / "state")}
 
-    def leave_two_pages(place: Path) -> None:
+    def leave_nine_pages(place: Path) -> None:
         state_with_one_lease(place)
-        (place / "spare").write_bytes(b"x" * 8192)
+        (place / "spare").write_bytes(b"x" * 4096 * 9)
         fill(place)
         (place / "spare").unlink()
 
-    with file_system_of_ones_own(tmp_path, "size=64k", leave_two_pages) as world:
-        # 1,000 slots need four pages or five.
+    with file_system_of_ones_own(tmp_path, "size=64k", leave_nine_pages) as world:
+        # 1,000 leases need 65 pages or 66.
         command = [*PORTGUARD, "free", "--range", "20000-20999", "-n", "1000"]
         done = world.run(command, env=environ, capture_output=True, text=True)
         assert (done.returncode, len(done.stdout.split())) == (0, 1000)
         assert os.strerror(errno.ENOSPC) in done.stderr
         found = world.run(
-            ["sh", "-c", f"tail -c +{20_000 * 16 + 1} {tmp_path}/state/leases-* | head -c 16000 | tr -d '\\0' | wc -c"],
+            ["sh", "-c", f"tail -c +{4097 + 160_000} {tmp_path}/state/leases-* | head -c 8000 | tr -d '\\0' | wc -c"],
             capture_output=True, text=True,
         )  # fmt: skip
         assert (found.stdout.strip(), found.stderr) == ("0", "")
@@ -763,7 +765,12 @@ def test_a_lease_lasts_exactly_as_long_as_it_says(tmp_path: Path) -> None:
 def test_a_lease_longer_than_any_is_damage(tmp_path: Path) -> None:
     """A whole day is a lease; an end beyond that, as another clock would give, keeps no port for ever."""
     with locked(str(tmp_path / "state"), "key", clock=lambda: 5_000) as table:
-        for expires, is_lease in ((5_000 + MAX_TTL * 1000, True), (5_001 + MAX_TTL * 1000, False), (2**64 - 1, False)):
+        for expires, is_lease in (
+            (5_000 + MAX_TTL * 1000, True),
+            (5_001 + MAX_TTL * 1000, False),
+            (FOR_LIFE - 1, False),
+            (2**64 - 1, False),
+        ):
             table.write(61_000, Lease(expires, 1, 3))
             assert (table.lease(61_000) is not None) == is_lease
 

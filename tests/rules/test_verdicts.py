@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from portguard.model import Declaration, Holder, PortReport, Process, Socket, Source
 from portguard.rules import binding, explain, verdicts
 from portguard.rules.forwarders import FORWARDERS
-from portguard.rules.verdicts import Checkout, Decision
+from portguard.rules.verdicts import Decision, OwnTree
 
 if TYPE_CHECKING:
     from portguard.model import Outcome, Verdict
@@ -143,7 +143,7 @@ def test_occupants_of_unknown_width() -> None:
 
 def test_ours_needs_everyone() -> None:
     """Every process behind the holders must be ours: by directory and user, or by name; and there must be one."""
-    checkout = Checkout("/home/a/shop", 1000)
+    checkout = OwnTree("/home/a/shop", 1000)
     inside = Process(1, name="node", cwd="/home/a/shop/src", uid=1000, cwd_is_shared=True)
     cases = {
         "inside": ([inside], True),
@@ -163,7 +163,7 @@ def test_ours_needs_everyone() -> None:
     assert not verdicts.is_ours(item, [inside], None)
     assert not verdicts.is_ours(item._replace(service="web"), [inside], checkout)
     assert not verdicts.is_ours(item._replace(is_ad_hoc=True), [inside], checkout)
-    assert not verdicts.is_ours(item, [inside], Checkout("/home/a/shop", None))
+    assert not verdicts.is_ours(item, [inside], OwnTree("/home/a/shop", None))
 
 
 def report(verdict: Verdict, *, optional: bool = False) -> PortReport:

@@ -1,0 +1,238 @@
+"""Which numbers are a checkout's own: assignments, looked up, foreseen or made. Linked worktrees get theirs unasked.
+
+The preferred number is a hash of the checkout and the name, so that a lost store gives mostly the same ones again; it
+is taken when nobody has it assigned, leased or bound, else the next one.
+"""
+
+from __future__ import annotations
+
+import os
+
+from portguard._namedtuple import NamedTuple
+from portguard.errors import NoFreePortError, PortguardError, StateError
+from portguard.leases import directory
+from portguard.model import Checkout, Note
+from portguard.rules import candidates, ranges
+from portguard.system import kernel
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence, Set
+    from typing import Literal
+
+    from portguard.leases.assignments import Assignment, Book
+    from portguard.leases.table import Table
+    from portguard.model import Declaration, Protocol
+
+    Mode = Literal["look", "foresee", "take"]
+
+
+class Wish(NamedTuple):
+    """How far to go for numbers: `look` at those there are, `foresee` those there would be, or `take` them.
+
+    `is_isolated`: the checkout shall have its own although it is no linked worktree. `moved` are declarations that
+    shall have a number of their own, or another than they have. `is_exported`: compose files are read as a command
+    sees them that all the numbers are exported to.
+    """
+
+    mode: Mode
+    is_isolated: bool = False
+    moved: tuple[str, ...] = ()
+    is_exported: bool = False
+
+
+class Numbers(NamedTuple):
+    """A checkout's own numbers by the names of declarations."""
+
+    ports: dict[str, int]
+    is_isolated: bool
+    notes: tuple[Note, ...] = ()
+
+
+def checkout_of(path: str) -> Checkout:
+    """Return the checkout that the project in the directory `path` belongs to; without git the directory itself."""
+    from portguard.system import git  # only where something can be moved
+
+    real = os.path.realpath(path)
+    worktree = git.worktree_of(real)
+    if worktree is None:
+        return Checkout(real, "", real, False)
+    return Checkout(worktree.root, worktree.common, real, worktree.is_linked)
+
+
+def is_own(item: Assignment, checkout: Checkout) -> bool:
+    """Whether an assignment belongs to the project of this checkout."""
+    return (item.root, item.common, item.directory) == (checkout.root, checkout.common, checkout.directory)
+
+
+def known(environ: Mapping[str, str]) -> tuple[Assignment, ...]:
+    """Return all assignments of this host. Raises StateError when there is a store that cannot be read."""
+    path = directory.path_of(environ)
+    if not os.path.lexists(path):  # most have none, and what it takes to read one costs
+        return ()
+    from portguard.leases import assignments
+
+    return assignments.read(path, kernel.machine_key())
+
+
+def find(
+    items: Sequence[Declaration],
+    checkout: Checkout,
+    environ: Mapping[str, str],
+    wish: Wish,
+    *,
+    taken: Set[int],
+    explicit: Collection[str],
+) -> Numbers:
+    """Return the checkout's own numbers for those of `items` that have a variable.
+
+    `taken` are numbers not to be given, `explicit` the names of those that a variable moves, which need none. Raises
+    StateError and NoFreePortError where numbers are to be taken and cannot be; looking only costs a note.
+    """
+    # Declarations that share a variable share its number, which goes by the name of the first of them.
+    groups: dict[str, list[Declaration]] = {}
+    for item in items:
+        if item.env is not None:
+            groups.setdefault(item.env, []).append(item)
+    firsts = [_together(group) for group in groups.values()]
+    try:
+        own = _own(known(environ), checkout)
+    except StateError as error:
+        if wish.mode == "take" and (checkout.is_linked or wish.is_isolated or wish.moved):
+            raise
+        return Numbers({}, False, (Note("leases", f"this checkout's own numbers could not be read: {error.message}"),))
+    is_isolated = bool(firsts) and (
+        checkout.is_linked or wish.is_isolated or any(item.kind == "isolated" for item in own.values())
+    )
+    ports = {name: item.port for name, item in own.items()}
+    moved = {first.name for first in firsts if any(item.name in wish.moved for item in groups[first.env or ""])}
+    wanted = [
+        first
+        for first in firsts
+        if first.name in moved or (is_isolated and first.name not in ports and first.name not in explicit)
+    ]
+    notes: tuple[Note, ...] = ()
+    if wanted and wish.mode != "look":
+        chooser = _Chooser(checkout, environ, taken, "isolated" if is_isolated else "moved")
+        if wish.mode == "take":
+            ports |= chooser.take(wanted, moved)
+        else:
+            try:
+                ports |= chooser.foresee(wanted)
+            except PortguardError as error:
+                notes = (Note("leases", f"this checkout has no number yet: {error.message}"),)
+    return Numbers(
+        {item.name: ports[first.name] for first in firsts if first.name in ports for item in groups[first.env or ""]},
+        is_isolated,
+        notes,
+    )
+
+
+def _together(group: Sequence[Declaration]) -> Declaration:
+    """Return the first of them, with the protocols of all."""
+    protocols = dict.fromkeys(protocol for item in group for protocol in item.protocols)
+    return group[0]._replace(protocols=tuple(protocols))
+
+
+def _own(found: Iterable[Assignment], checkout: Checkout) -> dict[str, Assignment]:
+    return {item.name: item for item in found if is_own(item, checkout)}
+
+
+class _Chooser:
+    """Chooses numbers for one checkout; `kind` is what is written down about why."""
+
+    def __init__(self, checkout: Checkout, environ: Mapping[str, str], taken: Set[int], kind: str) -> None:
+        ephemeral = kernel.ephemeral_range()
+        pool = candidates.pool_of(ranges.DYNAMIC, ephemeral or ranges.LINUX_EPHEMERAL)
+        self._pool = pool if ephemeral else candidates.Pool((), pool.uneven, pool.even + pool.safe)
+        self._checkout = checkout
+        self._path = directory.path_of(environ)
+        self._taken = taken
+        self._kind = kind
+        self._reserved = kernel.reserved_ports()
+
+    def foresee(self, items: Sequence[Declaration]) -> dict[str, int]:
+        """Return what `take` would give now. Raises NoFreePortError, StateError."""
+        from portguard.leases import assignments, table  # not for those that have their numbers
+
+        found = assignments.read(self._path, kernel.machine_key()) if os.path.lexists(self._path) else ()
+        with table.readable(self._path, kernel.host_key(), is_alive=_is_alive()) as leases:
+            return {item.name: item.port for item in self._choose(items, found, leases)}
+
+    def take(self, items: Sequence[Declaration], moved: Collection[str]) -> dict[str, int]:
+        """Assign numbers to `items`, and return them; whoever was first has given them already, except `moved` ones.
+
+        Raises NoFreePortError, StateError; then nothing is changed.
+        """
+        from portguard.leases import assignments, table  # not for those that have their numbers
+
+        # Both locks: of all checkouts of this host, and of what `free` hands out in this network namespace.
+        with (
+            assignments.locked(self._path, kernel.machine_key()) as book,
+            table.locked(self._path, kernel.host_key(), is_alive=_is_alive()) as leases,
+        ):
+            own = _own(book.all, self._checkout)
+            missing = [item for item in items if item.name in moved or item.name not in own]
+            chosen = self._choose_or_reclaim(missing, book, leases)
+            names = {item.name for item in chosen}
+            kept = [item for item in book.all if not (item.name in names and is_own(item, self._checkout))]
+            if chosen:
+                book.save([*kept, *chosen])
+            return {item.name: item.port for item in (*own.values(), *chosen)}
+
+    def _choose_or_reclaim(self, items: Sequence[Declaration], book: Book, leases: Table) -> list[Assignment]:
+        try:
+            return self._choose(items, book.all, leases)
+        except NoFreePortError:
+            # Only now: a checkout that is gone may be on a disk that comes back.
+            there = [item for item in book.all if os.path.isdir(item.root)]
+            if len(there) == len(book.all):
+                raise
+            chosen = self._choose(items, there, leases)
+            book.all = tuple(there)
+            return chosen
+
+    def _choose(
+        self, items: Sequence[Declaration], found: Iterable[Assignment], leases: Table | None
+    ) -> list[Assignment]:
+        from portguard.leases import assignments, take
+
+        assigned = {item.port for item in found}
+        chosen: list[Assignment] = []
+        for item in items:
+            taken = take.choose(leases, 1, self._order(item.name), self._refusal(item.protocols, assigned))
+            if not taken.ports:
+                reasons = ", ".join(f"{number} {reason}" for reason, number in sorted(taken.refused.items()))
+                first, last = ranges.DYNAMIC
+                raise NoFreePortError(
+                    f"no number in {first}-{last} is left for {item.name!r}: {reasons}",
+                    "see what is handed out: portguard leases; give back what is gone: portguard leases prune",
+                )
+            assigned.add(taken.ports[0])
+            chosen.append(assignments.new(taken.ports[0], self._kind, item.name, self._checkout))
+        return chosen
+
+    def _order(self, name: str) -> Iterator[int]:
+        return candidates.candidates(self._pool, hash_of(self._checkout, name))
+
+    def _refusal(self, protocols: Sequence[Protocol], assigned: Set[int]) -> Callable[[int], str | None]:
+        from portguard.api.free import why_unbindable  # the same strictness
+
+        def refuse(port: int) -> str | None:
+            reason = candidates.exclusion(port, declared=self._taken, reserved=self._reserved, assigned=assigned)
+            return reason or next((why for protocol in protocols if (why := why_unbindable(protocol, port))), None)
+
+        return refuse
+
+
+def hash_of(checkout: Checkout, name: str) -> int:
+    """Return a number that is the same for this checkout and name on every host and in every release."""
+    from binascii import crc32  # not for those that have their numbers
+
+    return crc32(os.fsencode(f"{checkout.common}\0{checkout.root}\0{checkout.directory}\0{name}"))
+
+
+def _is_alive() -> Callable[[int, int], bool]:
+    from portguard.system.alive import is_alive
+
+    return is_alive

@@ -1,0 +1,235 @@
+"""`run`: check the ports, take them, keep them, and become the command that is to use them.
+
+The process becomes the command itself, so that nothing stands between it and its signals, terminal and exit code. What
+keeps the ports bound meanwhile is a small process beside it, which ends when the command does. The leases are in the
+name of the command's process, and end with it as well.
+"""
+
+from __future__ import annotations
+
+import os
+
+from portguard._namedtuple import NamedTuple
+from portguard.api import check, env, numbers
+from portguard.api import project as projects
+from portguard.api.free import PROTOCOL_BITS
+from portguard.errors import ConflictError, PortguardError, StateError, UsageError
+from portguard.leases import directory, hold, table
+from portguard.leases.take import write_all
+from portguard.model import Note
+from portguard.rules import addresses
+from portguard.system import alive, execute, kernel, listeners
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import _socket
+    from collections.abc import Callable, Mapping, Sequence
+
+    from portguard.api.project import Project
+    from portguard.leases.table import Lease, Table
+    from portguard.model import CheckReport, Declaration, PortReport
+
+OWN_FAILURE = 125
+NOT_EXECUTABLE = 126
+NOT_FOUND = 127
+
+
+class Ready(NamedTuple):
+    """All that is needed to begin: the command's environment, the sockets it is handed, and what was noticed.
+
+    `release` gives everything back.
+    """
+
+    environ: dict[str, str]
+    passed: tuple[_socket.socket, ...]
+    notes: tuple[Note, ...]
+    release: Callable[[], None]
+
+
+class RefusedError(ConflictError):
+    """Ports cannot be had; `report` tells which, and why."""
+
+    exit_code = OWN_FAILURE
+
+    def __init__(self, report: CheckReport, hint: str | None) -> None:
+        super().__init__(tuple(f"{port.name}: {port.message}" for port in report.ports), hint)
+        self.report = report
+
+
+def prepare(
+    *names: str,
+    config: str | None = None,
+    isolated: bool = False,
+    move: bool = False,
+    held: bool = True,
+    passed: bool = False,
+    cwd: str | None = None,
+    environ: Mapping[str, str] | None = None,
+) -> Ready:
+    """Check and take what is declared, or what these names declare, for the command this process is about to become.
+
+    `held`: keep TCP ports bound for it, where a hold does not block its server; `passed`: hand it listening sockets
+    instead. Raises RefusedError when a port cannot be had, and what `env.env` raises.
+    """
+    environ = os.environ if environ is None else environ
+    wish = numbers.Wish("take", isolated, is_exported=True)
+    project = env.load(config, cwd, environ, wish)
+    chosen = _chosen(project, names)
+    blocked = _blocked(project, chosen, environ)
+    movable = tuple({port.name: None for port in blocked.ports if port.env and _is_by_itself(port, chosen)})
+    if movable and move:
+        project = env.load(config, cwd, environ, wish._replace(moved=movable))
+        chosen = _chosen(project, names)
+        blocked = _blocked(project, chosen, environ)
+        movable = ()
+    if blocked.ports:
+        raise RefusedError(blocked, "have it moved: portguard run --move" if movable else None)
+    told = env.report(project, [item for item in chosen if item.env is not None], environ)
+    return _Taking(project, chosen, {**environ, **told.variables}, told.notes).ready(held=held, passed=passed)
+
+
+def become(command: Sequence[str], ready: Ready) -> int:
+    """Become the command. Returns only where that fails: 126 or 127, with everything given back."""
+    try:
+        return execute.execute(command, ready.environ, [sock.fileno() for sock in ready.passed])
+    except BaseException:
+        ready.release()
+        raise
+
+
+def _chosen(project: Project, names: Sequence[str]) -> list[Declaration]:
+    if not names:
+        return list(project.declarations)
+    from portguard.rules import targets
+
+    where = projects.shown((*project.sources, "")[0], project.cwd)
+    return targets.select(project.declarations, [(name, None) for name in names], where)
+
+
+def _blocked(project: Project, chosen: Sequence[Declaration], environ: Mapping[str, str]) -> CheckReport:
+    """Return the report on those ports that cannot be had. What is this project's own is in the way as well."""
+    if not chosen:
+        return check.check_project(project, [], environ, strict=True)._replace(ports=())
+    found = check.check_project(project, [(name, None) for name in _names(chosen)], environ, strict=True)
+    bad = tuple(port for port in found.ports if port.verdict in ("conflict", "unavailable") and not port.optional)
+    return found._replace(ports=bad)
+
+
+def _names(chosen: Sequence[Declaration]) -> list[str]:
+    return list(dict.fromkeys(item.name for item in chosen))
+
+
+def _is_by_itself(port: PortReport, chosen: Sequence[Declaration]) -> bool:
+    """Whether nobody chose this number on purpose, so that it may be moved."""
+    is_chosen = any(item.name == port.name and item.origin in ("environment", "dotenv") for item in chosen)
+    return port.verdict == "conflict" and port.cause != "duplicate" and not is_chosen
+
+
+class _Taking:
+    """Takes the ports of one command, and knows how to give everything back."""
+
+    def __init__(
+        self, project: Project, chosen: Sequence[Declaration], environ: dict[str, str], notes: Sequence[Note]
+    ) -> None:
+        self._project = project
+        # Of a published range the engine takes what it likes.
+        self._items = [item for item in chosen if item.last_port is None]
+        self._environ = environ
+        self._notes = list(notes)
+        self._undo: list[Callable[[], object]] = []
+        self._here = project.checkout or numbers.checkout_of(projects.directory_of(project))
+
+    def ready(self, *, held: bool, passed: bool) -> Ready:
+        """Take everything, or nothing: whatever goes wrong, what was taken is given back."""
+        try:
+            self._lease()
+            sockets = self._listen() if passed else ()
+            if held and not passed and hold.IS_POSSIBLE:
+                self._hold()
+        except BaseException:
+            self._release()
+            raise
+        return Ready(self._environ, sockets, tuple(self._notes), self._release)
+
+    def _release(self) -> None:
+        while self._undo:
+            self._undo.pop()()
+
+    def _lease(self) -> None:
+        pid = os.getpid()
+        lease = table.Lease(table.FOR_LIFE, pid, 0, alive.start_of(pid), kind="run", directory=self._here.directory)
+        try:
+            place, key = directory.path_of(self._environ), kernel.host_key()
+            self._undo.append(lambda: _forget(place, key, lease))
+            with table.locked(place, key, is_alive=alive.is_alive) as leases:
+                for item in self._items:
+                    there = leases.lease(item.port)
+                    # Another command of this checkout has it: let it, ours runs inside or beside it.
+                    if there is None or there.kind == "free" or not alive.is_alive(there.pid, there.started):
+                        self._write(leases, item, lease)
+        except StateError as error:
+            note = f"not leased, another portguard may give the ports away: {error.message}"
+            self._notes.append(Note("unleased", note))
+
+    def _write(self, leases: Table, item: Declaration, lease: Lease) -> None:
+        bits = sum(PROTOCOL_BITS[protocol] for protocol in item.protocols)
+        there = leases.lease(item.port)
+        if there is not None and there.pid == lease.pid:
+            bits |= there.protocols
+        hosts = "" if "*" in item.hosts else ",".join(item.hosts)
+        now = leases.clock()
+        write_all(leases, [item.port], lease._replace(protocols=bits, since=now, name=item.name, hosts=hosts))
+
+    def _hold(self) -> None:
+        sockets: list[_socket.socket] = []
+        try:
+            wanted: dict[int, list[str]] = {}
+            for item in self._items:
+                if item.is_held and "tcp" in item.protocols:
+                    wanted.setdefault(item.port, []).extend(addresses.expand(item.hosts))
+            for port, hosts in wanted.items():
+                try:
+                    sockets += listeners.bind("tcp", port, hosts)
+                except OSError as error:
+                    # Whoever may not bind here (an engine will), or was overtaken just now: the command will see.
+                    self._notes.append(Note("unheld", f"port {port} is not held: {error.strerror}"))
+            if sockets:
+                pid = hold.detach(sockets, pid=os.getpid())
+                started = alive.start_of(pid)
+                self._undo.append(lambda: alive.terminate(pid, started))
+        except OSError as error:
+            self._notes.append(Note("unheld", f"the ports are not held: {error.strerror}"))
+        finally:
+            listeners.close(sockets)
+
+    def _listen(self) -> tuple[_socket.socket, ...]:
+        if os.name == "nt":
+            raise UsageError("sockets cannot be handed over on Windows", "leave out --pass-fd")
+        sockets: list[_socket.socket] = []
+        names: list[str] = []
+        self._undo.append(lambda: listeners.close(sockets))
+        for item in self._items:
+            for protocol in item.protocols:
+                try:
+                    made = listeners.bind(protocol, item.port, addresses.expand(item.hosts), is_listening=True)
+                except OSError as error:
+                    what = f"{item.name}: port {item.port} cannot be listened on: {error.strerror}"
+                    raise ConflictError((what,), f"see who was faster: portguard who {item.port}") from error
+                sockets += made
+                names += [item.name] * len(made)
+        # sd_listen_fds(3)
+        self._environ |= {
+            "LISTEN_FDS": str(len(sockets)),
+            "LISTEN_PID": str(os.getpid()),
+            "LISTEN_FDNAMES": ":".join(names),
+        }
+        return tuple(sockets)
+
+
+def _forget(place: str, key: str, lease: Lease) -> None:
+    import contextlib  # only when the command could not be started
+
+    with contextlib.suppress(PortguardError, OSError), table.locked(place, key) as leases:
+        for port, there in leases.leases().items():
+            if (there.kind, there.pid, there.started) == (lease.kind, lease.pid, lease.started):
+                leases.clear(port)

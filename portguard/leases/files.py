@@ -1,0 +1,138 @@
+"""The store's files: opened through the checked directory's descriptor, private, plain, and locked with a deadline.
+
+Nothing here knows what is in them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import stat
+import sys
+import time
+
+from portguard.errors import LockTimeoutError, StateError
+
+LOCK_DEADLINE = 5.0  # seconds
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.0002, 0.02  # seconds
+_LOCK_OFFSET = 1 << 40  # beyond all data: Windows' locks are mandatory
+
+
+def open_private(path: str, directory: int, name: str, flags: int) -> int:
+    """Open a file of the store. Raises StateError when it is not a plain file of this user's own, OSError."""
+    flags |= getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+    if directory < 0:
+        return os.open(os.path.join(path, name), flags | getattr(os, "O_BINARY", 0), 0o600)
+    fd = os.open(name, flags, 0o600, dir_fd=directory)
+    status = os.fstat(fd)
+    is_plain = stat.S_ISREG(status.st_mode) and status.st_uid == os.geteuid() and status.st_nlink <= 1
+    if not is_plain or stat.S_IMODE(status.st_mode) & 0o077:
+        os.close(fd)
+        raise StateError(f"{os.path.join(path, name)} is not a private file of this user", "move it away")
+    return fd
+
+
+def open_locked(path: str, directory: int, name: str, deadline: float) -> int:
+    """Open a file, made if need be, and lock it. Raises LockTimeoutError after `deadline` seconds."""
+    end = time.monotonic() + deadline
+    while True:
+        fd = open_private(path, directory, name, os.O_RDWR | os.O_CREAT)
+        try:
+            _lock(fd, end, os.path.join(path, name))
+            if _is_current(path, directory, name, fd):
+                return fd
+        except BaseException:
+            os.close(fd)
+            raise
+        os.close(fd)  # it was moved away while we waited for it
+
+
+def close_locked(fd: int) -> None:
+    """Unlock and close; explicitly, because a forked child may have inherited the descriptor, and with it the lock."""
+    _unlock(fd)
+    os.close(fd)
+
+
+def _is_current(path: str, directory: int, name: str, fd: int) -> bool:
+    try:
+        there = os.stat(name, dir_fd=directory, follow_symlinks=False) if directory >= 0 else os.stat(f"{path}/{name}")
+    except FileNotFoundError:
+        return False
+    return os.path.samestat(there, os.fstat(fd))
+
+
+def set_aside(path: str, directory: int, name: str, content: bytes) -> None:
+    """Keep a copy of what cannot be used, as `name`.corrupt-1 and so on."""
+    names = set(os.listdir(directory if directory >= 0 else path))
+    stem = f"{name}.corrupt"
+    unused = next(f"{stem}-{number}" for number in range(1, len(names) + 2) if f"{stem}-{number}" not in names)
+    aside = open_private(path, directory, unused, os.O_WRONLY | os.O_CREAT)
+    try:
+        os.write(aside, content)
+    finally:
+        os.close(aside)
+
+
+if sys.platform == "win32":
+    import msvcrt
+
+    def read_at(fd: int, size: int, offset: int) -> bytes:
+        """Return up to `size` bytes from `offset`."""
+        os.lseek(fd, offset, os.SEEK_SET)
+        return os.read(fd, size)
+
+    def write_at(fd: int, data: bytes, offset: int) -> int:
+        """Write at `offset`, and return how many bytes were taken."""
+        os.lseek(fd, offset, os.SEEK_SET)
+        return os.write(fd, data)
+
+    def _try_lock(fd: int) -> None:
+        os.lseek(fd, _LOCK_OFFSET, os.SEEK_SET)
+        msvcrt.locking(fd, msvcrt.LK_NBLCK, 1)
+
+    def _unlock(fd: int) -> None:
+        os.lseek(fd, _LOCK_OFFSET, os.SEEK_SET)
+        msvcrt.locking(fd, msvcrt.LK_UNLCK, 1)
+else:
+    import fcntl
+
+    read_at, write_at = os.pread, os.pwrite
+
+    def _try_lock(fd: int) -> None:
+        # flock, not lockf: record locks are lost when any descriptor of the file is closed.
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+    def _unlock(fd: int) -> None:
+        fcntl.flock(fd, fcntl.LOCK_UN)
+
+
+def _lock(fd: int, end: float, path: str) -> None:
+    pause = _FIRST_PAUSE
+    while True:
+        try:
+            return _try_lock(fd)
+        except OSError as error:
+            if error.errno not in (errno.EWOULDBLOCK, errno.EACCES, errno.EAGAIN, errno.EDEADLK):
+                raise
+        if time.monotonic() >= end:
+            pid = lock_holder(fd)
+            who = "another process" if pid is None else f"process {pid}"
+            raise LockTimeoutError(
+                f"the lease table {path} is locked by {who}",
+                "see what it does, and end it if it hangs" + ("" if pid is None else f": ps -fp {pid}"),
+            )
+        # A section takes microseconds; sleeping longer only when somebody is slow. The jitter parts the sleepers.
+        time.sleep(pause * (os.urandom(1)[0] + 1) / 256)
+        pause = min(pause * 2, _LONGEST_PAUSE)
+
+
+def lock_holder(fd: int, locks: str = "/proc/locks") -> int | None:
+    """Return the pid that holds the flock on the file behind `fd` (proc_locks(5)), None if it cannot be told."""
+    inode = os.fstat(fd).st_ino
+    with contextlib.suppress(OSError, ValueError), open(locks, encoding="ascii", errors="replace") as table:
+        for line in table:
+            fields = line.split()
+            if len(fields) >= 6 and fields[1] == "FLOCK" and fields[5].rpartition(":")[2] == str(inode):
+                return int(fields[4])
+    return None
