@@ -105,6 +105,6 @@ class LookupFailedError(PortguardError):
 
 
 class OutputError(PortguardError):
-    """Standard output took no more: closed early or full."""
+    """Standard output took no more, or a file that was to be written did not: closed early, full, not permitted."""
 
     code = "output"

@@ -238,7 +238,9 @@ class _Check:
 
     def _get_us(self) -> Us:
         if self._us is None:
-            self._us = projects.find_us(self._project, self._environ)
+            from portguard.api import stacks  # only when a container holds a port
+
+            self._us = stacks.find_us(self._project, self._environ)
         return self._us
 
     # --- putting it into words --------------------------------------------------------------------------------------
@@ -248,7 +250,8 @@ class _Check:
     ) -> PortReport:
         decision = finding.decision
         shown = self._shortened(item)
-        suggestion = self._suggest(item) if decision.verdict == "conflict" and not item.is_published else None
+        is_movable = not item.is_published or item.env is not None
+        suggestion = self._suggest(item) if decision.verdict == "conflict" and is_movable else None
         stranger = next((claim for claim in finding.claims if claim.relation != "ours"), None)
         claim = stranger or next(iter(finding.claims), None)
         message = explain.message(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from portguard.api import numbers
+from portguard.api import numbers, stacks
 from portguard.api import project as projects
 from portguard.errors import ConflictError, UsageError
 from portguard.model import EnvPort, EnvReport, Note
@@ -35,25 +35,23 @@ def env(
     about to be written again. Raises UsageError, ConfigError, ConflictError, NoFreePortError and StateError.
     """
     environ = os.environ if environ is None else environ
-    wish = numbers.Wish("take", isolated)
-    project = load(config, cwd, environ, wish, unread)
+    wish = numbers.Wish("take", isolated, unread=unread)
+    project = load(config, cwd, environ, wish)
     chosen = movable(project, names)
     if move or not project.is_isolated:
         busy = [port for port in _strangers(project, chosen, environ) if port.cause != "duplicate"]
         if busy and move:
             moved = tuple(dict.fromkeys(port.name for port in busy))
-            project = load(config, cwd, environ, wish._replace(moved=moved), unread)
+            project = load(config, cwd, environ, wish._replace(moved=moved))
             chosen = movable(project, names)
         elif busy:
             raise conflict(busy, "portguard env --move")
     return report(project, chosen, environ)
 
 
-def load(
-    config: str | None, cwd: str | None, environ: Mapping[str, str], wish: numbers.Wish, unread: str | None = None
-) -> Project:
+def load(config: str | None, cwd: str | None, environ: Mapping[str, str], wish: numbers.Wish) -> Project:
     """Return the project with the numbers it has or is given. Raises what `project.load` raises."""
-    return projects.load(projects.working_directory(cwd), config, environ, is_required=True, wish=wish, unread=unread)
+    return projects.load(projects.working_directory(cwd), config, environ, is_required=True, wish=wish)
 
 
 def movable(project: Project, names: Sequence[str]) -> list[Declaration]:
@@ -75,7 +73,7 @@ def report(project: Project, chosen: Sequence[Declaration], environ: Mapping[str
         for item in chosen
     )
     variables = {port.env: str(port.port) for port in ports}
-    name = projects.compose_name(project, environ)
+    name = stacks.name_of(project, environ)
     if name is not None:
         variables["COMPOSE_PROJECT_NAME"] = name
     checkout = project.checkout or numbers.checkout_of(projects.directory_of(project))
@@ -126,8 +124,12 @@ def write(path: str, found: EnvReport) -> bool:
             text = env_block.blanked(content.decode("utf-8", "surrogateescape"))
             theirs = dotenv.assignments(text)
             variables = {name: value for name, value in found.variables.items() if name not in theirs}
-            return env_block.replaced(content, variables, found.checkout.root)
+            changed = env_block.replaced(content, variables, found.checkout.root)
+            there = dotenv.assignments(changed.decode("utf-8", "surrogateescape"))
         except (dotenv.DotenvError, env_block.BlockError) as error:
             raise UsageError(f"{path}:{error.line}: {error.what}", "mend that line; nothing was written") from error
+        if any(name not in there or there[name].value != value for name, value in variables.items()):
+            raise UsageError(f"{path}: its last line would swallow what is added", "end its value; nothing was written")
+        return changed
 
     return replace.replace(path, found.checkout.root, change)

@@ -32,13 +32,15 @@ class Wish(NamedTuple):
 
     `is_isolated`: the checkout shall have its own although it is no linked worktree. `moved` are declarations that
     shall have a number of their own, or another than they have. `is_exported`: compose files are read as a command
-    sees them that all the numbers are exported to.
+    sees them that all the numbers are exported to. `unread` is a `.env` (its path) whose block of ours is about to be
+    written: what it says is not read back.
     """
 
     mode: Mode
     is_isolated: bool = False
     moved: tuple[str, ...] = ()
     is_exported: bool = False
+    unread: str | None = None
 
 
 class Numbers(NamedTuple):

@@ -6,9 +6,8 @@ import os
 
 from portguard._namedtuple import NamedTuple
 from portguard.api.numbers import Wish
-from portguard.errors import ConfigError, LookupFailedError, PortguardError, UsageError
-from portguard.model import Checkout, Declaration, Note, Source
-from portguard.rules.ownership import Us
+from portguard.errors import ConfigError, UsageError
+from portguard.model import Note
 from portguard.rules.verdicts import OwnTree
 
 TYPE_CHECKING = False
@@ -16,11 +15,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from portguard.config.find import ConfigText
-    from portguard.sources.compose import ComposeFiles, ComposeProject, PublishedPort
+    from portguard.model import Checkout, Declaration
+    from portguard.sources.compose import ComposeFiles, ComposeProject
 
 
-_PLUGIN_DEADLINE = 10.0  # seconds
 _LOOK = Wish("look")
+_LONGEST_DOTENV = 1024 * 1024  # characters
 
 
 class Project(NamedTuple):
@@ -68,23 +68,24 @@ def load(
     is_required: bool,
     by_compose: bool = False,
     wish: Wish = _LOOK,
-    unread: str | None = None,
 ) -> Project:
     """Read the config named, or the nearest one, or else the compose files that compose would use here.
 
     With a config, the `.env` beside it where a variable may move a port, and the compose files it names; `by_compose`
-    lets the compose plugin resolve those. `wish` tells how far to go for this checkout's own numbers; what portguard
-    itself wrote into the file `unread` (a path) is not read back. Raises ConfigError for anything wrong in them,
-    UsageError when there is nothing and `is_required`, and for numbers that are to be taken what `numbers.find` raises.
+    lets the compose plugin resolve those. `wish` tells how far to go for this checkout's own numbers. Raises
+    ConfigError for anything wrong in them, UsageError when there is nothing and `is_required`, and for numbers that are
+    to be taken what `numbers.find` raises.
     """
     from portguard.config import find  # ports given by argument need no config
 
     found = find.find(cwd, environ) if config is None else find.read(os.path.join(cwd, config))
     if found is not None:
-        return _configured(cwd, found, environ, by_compose=by_compose, wish=wish, unread=unread)
+        return _configured(cwd, found, environ, by_compose=by_compose, wish=wish)
     files = _compose_files(cwd, environ)
     if files is not None:
-        return _published(Project(cwd), files, environ, by_compose=by_compose)
+        from portguard.api import stacks  # and no YAML where there is no compose file
+
+        return stacks.published(Project(cwd), files, environ, by_compose=by_compose, wish=wish)
     if not is_required:
         return Project(cwd)
     places = find.directories(cwd, find.checkout_root(cwd), find.home_of(environ))
@@ -95,40 +96,52 @@ def load(
     )
 
 
+def _compose_files(cwd: str, environ: Mapping[str, str]) -> ComposeFiles | None:
+    """Return the files compose would use in `cwd`, None where there are none; cheap, because most have none."""
+    from portguard.sources import compose_files  # opens nothing but `.env`
+
+    files = compose_files.find(cwd, environ)
+    for path in files.paths if files is not None else ():
+        _believe(path, cwd, "if you trust it, name it in a portguard.toml: [compose] files = [...]")
+    return files
+
+
 # --- portguard.toml -------------------------------------------------------------------------------------------------
 
 
-def _configured(
-    cwd: str, found: ConfigText, environ: Mapping[str, str], *, by_compose: bool, wish: Wish, unread: str | None
-) -> Project:
+def _configured(cwd: str, found: ConfigText, environ: Mapping[str, str], *, by_compose: bool, wish: Wish) -> Project:
     from portguard.config import parse  # and no tomli where there is no config
 
     config = parse.parse(found, shown(found.path, cwd))
     project = Project(cwd, found.path, (found.path,), config.declarations)
     if any(item.env for item in config.declarations):
-        project = _resolved(project, environ, wish, unread)
+        project = _resolved(project, environ, wish)
     if config.compose_files:
-        from portguard.sources import compose_files  # and no YAML where no compose file is named
+        from portguard.api import stacks  # and no YAML where no compose file is named
+        from portguard.sources import compose_files
 
         directory = os.path.dirname(found.path)
         files = compose_files.named(list(config.compose_files), directory, f"{shown(found.path, cwd)} names it")
-        project = _published(project, files._replace(cwd=cwd), environ, by_compose=by_compose)
+        project = stacks.published(project, files._replace(cwd=cwd), environ, by_compose=by_compose, wish=wish)
     return project
 
 
-def _resolved(project: Project, environ: Mapping[str, str], wish: Wish, unread: str | None) -> Project:
+def _resolved(project: Project, environ: Mapping[str, str], wish: Wish) -> Project:
     from portguard.api import numbers as own  # only where a variable can move a port
     from portguard.rules import numbers
 
     directory = os.path.dirname(project.config or "")
     path = os.path.join(directory, ".env")
-    dotenv = _dotenv(path, project.cwd, environ, unread)
+    dotenv = _dotenv(path, project.cwd, environ, wish)
     where = shown(path, project.cwd)
     checkout = own.checkout_of(directory)
+    notes = () if dotenv is None else foreign_block(path, checkout, project.cwd, wish)
     explicit = {item.name for item in project.declarations if numbers.is_explicit(item, environ, dotenv or {})}
     taken = {item.declared_port for item in project.declarations}
     found = own.find(project.declarations, checkout, environ, wish, taken=taken, explicit=explicit)
-    project = project._replace(checkout=checkout, is_isolated=found.is_isolated, notes=(*project.notes, *found.notes))
+    project = project._replace(
+        checkout=checkout, is_isolated=found.is_isolated, notes=(*project.notes, *notes, *found.notes)
+    )
     answers = [numbers.resolve(item, environ, dotenv or {}, where, found.ports) for item in project.declarations]
     problems = tuple(answer for answer in answers if isinstance(answer, str))
     if problems:
@@ -141,11 +154,11 @@ def _resolved(project: Project, environ: Mapping[str, str], wish: Wish, unread: 
     return project._replace(sources=sources, declarations=declarations, overlay=overlay)
 
 
-def _dotenv(path: str, cwd: str, environ: Mapping[str, str], unread: str | None) -> dict[str, tuple[str, int]] | None:
+def _dotenv(path: str, cwd: str, environ: Mapping[str, str], wish: Wish) -> dict[str, tuple[str, int]] | None:
     from portguard.sources import dotenv  # as above
 
     prepare = None
-    if unread == path:
+    if wish.unread == path:
         from portguard.rules import env_block  # only where it is about to be written
 
         prepare = env_block.blanked
@@ -162,6 +175,26 @@ def _dotenv(path: str, cwd: str, environ: Mapping[str, str], unread: str | None)
     return {name: (assignment.value, assignment.line) for name, assignment in found.items()}
 
 
+def foreign_block(path: str, checkout: Checkout, cwd: str, wish: Wish) -> tuple[Note, ...]:
+    """Return a note where the numbers in a `.env` were written for another checkout, from which it was copied."""
+    if wish.unread == path:
+        return ()
+    try:
+        with open(path, encoding="utf-8", errors="surrogateescape", newline="") as file:
+            text = file.read(_LONGEST_DOTENV)
+    except OSError:
+        return ()
+    if ">>> portguard env" not in text:
+        return ()
+    from portguard.rules import env_block  # only where there is one
+
+    owner = env_block.owner_of(text)
+    if owner is None or owner == checkout.root:
+        return ()
+    what = f"the numbers in {shown(path, cwd)} were written for {owner}: portguard env --write {shown(path, cwd)}"
+    return (Note("foreign-block", what),)
+
+
 def _believe(path: str, cwd: str, hint: str) -> None:
     """Raise ConfigError when `path`, which was found by walking, may have been planted by another user."""
     from portguard.config import find  # as above
@@ -171,126 +204,7 @@ def _believe(path: str, cwd: str, hint: str) -> None:
         raise ConfigError((f"{path}: refused: {distrusted}",), hint)
 
 
-# --- compose files --------------------------------------------------------------------------------------------------
-
-
-def _compose_files(cwd: str, environ: Mapping[str, str]) -> ComposeFiles | None:
-    """Return the files compose would use in `cwd`, None where there are none; cheap, because most have none."""
-    from portguard.sources import compose_files  # opens nothing but `.env`
-
-    files = compose_files.find(cwd, environ)
-    for path in files.paths if files is not None else ():
-        _believe(path, cwd, "if you trust it, name it in a portguard.toml: [compose] files = [...]")
-    return files
-
-
-def _published(project: Project, files: ComposeFiles, environ: Mapping[str, str], *, by_compose: bool) -> Project:
-    """Add what the compose files publish; a declaration with `service` stands for that service's equal port."""
-    from portguard.sources import compose  # YAML, only where a compose file is read
-
-    environ = {**project.overlay, **environ}
-    found = _by_plugin(files, environ) if by_compose else compose.read(files, environ)
-    if project.is_isolated and not environ.get("COMPOSE_PROJECT_NAME"):
-        found = found._replace(name=_isolated_name(project, found.name))
-    known = {(item.service, item.port, protocol) for item in project.declarations for protocol in item.protocols}
-    names: set[tuple[str, str]] = set()
-    added = []
-    for port in found.ports:
-        if (port.service, port.first, port.protocol) not in known:
-            item = _declaration(port)
-            if (item.name, port.protocol) in names:  # one target published twice
-                item = item._replace(name=f"{item.name}@{port.first}")
-            names.add((item.name, port.protocol))
-            added.append(item)
-    return project._replace(
-        sources=(*project.sources, *(path for path in (*found.files, *found.env_files) if path not in project.sources)),
-        declarations=(*project.declarations, *added),
-        compose=found,
-        notes=(*project.notes, *found.notes),
-    )
-
-
-def _by_plugin(files: ComposeFiles, environ: Mapping[str, str]) -> ComposeProject:
-    """Return what `docker compose config` makes of the files. Raises ConfigError when it cannot be had."""
-    from portguard.engines import command  # only where it was asked for
-    from portguard.sources import compose
-
-    try:
-        text = command.compose_config(files.directory, files.paths, environ, deadline=_PLUGIN_DEADLINE)
-    except LookupFailedError as error:
-        what = f"docker compose config: {error.message}"
-        raise ConfigError((what,), "leave out --compose-config to have the files read by portguard") from error
-    found = compose.from_config_json(text, working_dir=files.directory)
-    return found._replace(files=files.paths)
-
-
-def _declaration(port: PublishedPort) -> Declaration:
-    return Declaration(
-        name=f"{port.service}:{port.target}/{port.protocol}",
-        port=port.first,
-        declared_port=port.first,
-        source=Source(port.file, port.line or None),
-        protocols=(port.protocol,),
-        hosts=(port.host_ip or "*",),
-        service=port.service,
-        last_port=port.last if port.last != port.first else None,
-        replicas=port.replicas,
-        is_published=True,
-    )
-
-
-# --- who is us ------------------------------------------------------------------------------------------------------
-
-
-def find_us(project: Project, environ: Mapping[str, str]) -> Us:
-    """Return which containers would be ours: those of this project's name and directory.
-
-    Without readable compose files the name is what compose would make of the environment and the directory.
-    """
-    from portguard.sources import compose  # only when a container holds a port
-
-    found = project.compose
-    directory = directory_of(project)
-    if found is not None:
-        return Us(found.name, os.path.realpath(found.working_dir), found.services)
-    environ = {**project.overlay, **environ}
-    try:
-        files = compose.find(directory, environ)
-        found = None if files is None else compose.read(files, environ)
-    except PortguardError:
-        found = None
-    name = environ.get("COMPOSE_PROJECT_NAME", "") or os.path.basename(directory)
-    name = compose.normalize_name(name) if found is None else found.name
-    if project.is_isolated and not environ.get("COMPOSE_PROJECT_NAME"):
-        name = _isolated_name(project, name)
-    if found is not None:
-        return Us(name, os.path.realpath(found.working_dir), found.services)
-    return Us(name, os.path.realpath(directory), None)
-
-
-def compose_name(project: Project, environ: Mapping[str, str]) -> str | None:
-    """Return the compose project name that keeps an isolated checkout's stack apart; None where it needs none."""
-    if not project.is_isolated:
-        return None
-    from portguard.sources import compose_files  # only where numbers are given out
-
-    directory = directory_of(project)
-    try:
-        has_stack = project.compose is not None or compose_files.find(directory, environ) is not None
-    except PortguardError:
-        has_stack = True
-    has_stack = has_stack or any(item.service for item in project.declarations)
-    return find_us(project, environ).name if has_stack else None
-
-
-def _isolated_name(project: Project, base: str) -> str:
-    """Return `base` with what tells this checkout from the others; the same however often it is asked for."""
-    from portguard.api.numbers import hash_of  # only in an isolated checkout
-
-    if project.checkout is None:
-        return base
-    suffix = f"-{hash_of(project.checkout, 'compose') & 0xFFFFFF:06x}"
-    return base if base.endswith(suffix) else base + suffix
+# --- whose processes are ours -----------------------------------------------------------------------------------------
 
 
 def find_own_tree(project: Project, environ: Mapping[str, str]) -> OwnTree | None:

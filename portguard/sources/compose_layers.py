@@ -209,8 +209,17 @@ def _ports(source: Source, node: Node, what: str) -> tuple[PortEntry, ...]:
             continue
         source.spend(len(mappings))
         names = tuple(missing)
-        entries.extend([PortEntry(mapping, source.file, item.line, names) for mapping in mappings])
+        env = _variable(item) if len(mappings) == 1 else None
+        entries.extend([PortEntry(mapping, source.file, item.line, names, env) for mapping in mappings])
     return unique(tuple(entries))
+
+
+def _variable(node: Node) -> str | None:
+    """Return the variable that alone decides the published port of this entry."""
+    if node.kind == "mapping":
+        published = (value.value for key, value in node.pairs if key.value == "published")
+        return port_spec.variable(next(published, ""), is_short=False)
+    return port_spec.variable(node.value, is_short=True)
 
 
 def _port(source: Source, node: Node, what: str, missing: list[str]) -> tuple[port_spec.PortMapping, ...]:

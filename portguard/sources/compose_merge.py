@@ -21,12 +21,16 @@ if TYPE_CHECKING:
 
 
 class PortEntry(NamedTuple):
-    """A mapping and where it stands; `missing` are variables in it that were unset or empty."""
+    """A mapping and where it stands; `missing` are variables in it that were unset or empty.
+
+    `env` is the variable that alone decides the published port, None where there is none such.
+    """
 
     mapping: PortMapping
     file: str
     line: int
     missing: tuple[str, ...] = ()
+    env: str | None = None
 
 
 class Field(NamedTuple):

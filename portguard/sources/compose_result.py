@@ -21,7 +21,7 @@ class PublishedPort(NamedTuple):
     """A container port on the host: any one of `first` to `last` for each of `replicas` containers.
 
     `host_ip` is canonical, "" when unspecified. `file` and `line` say where it is written; `line` is 0 in a resolved
-    model, which does not tell.
+    model, which does not tell. `env` is the variable that alone decides `first`, None where there is none such.
     """
 
     service: str
@@ -33,6 +33,7 @@ class PublishedPort(NamedTuple):
     replicas: int
     file: str
     line: int
+    env: str | None = None
 
 
 class ComposeProject(NamedTuple):
@@ -95,7 +96,9 @@ class Result:
         elif mapping.protocol in ("tcp", "udp"):
             protocol: Protocol = "udp" if mapping.protocol == "udp" else "tcp"
             self.ports.append(
-                PublishedPort(name, mapping.target, protocol, mapping.host_ip, *span, replicas, entry.file, entry.line)
+                PublishedPort(
+                    name, mapping.target, protocol, mapping.host_ip, *span, replicas, entry.file, entry.line, entry.env
+                )
             )
         else:
             self.notes.append(Note("protocol-not-checked", f"{title} is published, and {mapping.protocol} not checked"))

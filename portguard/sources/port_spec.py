@@ -5,11 +5,16 @@ Pure text in, records out. The sentences are ours, what is accepted is theirs (c
 
 from __future__ import annotations
 
+import re
+
 from portguard._namedtuple import NamedTuple
 from portguard.rules.addresses import canonical, is_alias
 from portguard.rules.ranges import LAST_PORT
 
 PROTOCOLS = ("tcp", "udp", "sctp")
+# Names as portguard.toml takes them; a default without further references; the rest of a short form without any.
+_REFERENCE = re.compile(r"\$(?:\{([A-Z][A-Z0-9_]{0,63})(?::?[-?][^${}]*)?\}|([A-Z][A-Z0-9_]{0,63}))")
+_AROUND = re.compile(r"(?:[^$]*:)?(\$.+):[0-9]+(?:/[a-z]+)?")
 
 
 class PortError(ValueError):
@@ -64,6 +69,19 @@ def long_form(target: int, published: str, host_ip: str, protocol: str) -> PortM
         published = _shown(*_span(published, "published port", published))
     ip = "" if not host_ip else _address(host_ip)
     return PortMapping(ip, published, target, _protocol(protocol or "tcp"))
+
+
+def variable(template: str, *, is_short: bool) -> str | None:
+    """Return the variable that alone decides the published port: WEB_PORT for "127.0.0.1:${WEB_PORT:-8080}:80".
+
+    `template` is a short specification before interpolation, or the long form's `published`. None where it is decided
+    otherwise: by a number, a range, several variables.
+    """
+    if is_short:
+        around = _AROUND.fullmatch(template)
+        template = "" if around is None else around[1]
+    found = _REFERENCE.fullmatch(template)
+    return None if found is None else found[1] or found[2]
 
 
 def bounds(published: str) -> tuple[int, int] | None:

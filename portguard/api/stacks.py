@@ -1,0 +1,211 @@
+"""The compose side of a project: what its files publish, with the numbers in force, and which containers are ours."""
+
+from __future__ import annotations
+
+import os
+
+from portguard.api import numbers
+from portguard.api.project import Project, directory_of, foreign_block
+from portguard.errors import ConfigError, LookupFailedError, PortguardError
+from portguard.model import Declaration, Source
+from portguard.rules.ownership import Us
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from portguard.api.numbers import Wish
+    from portguard.sources.compose import ComposeFiles, ComposeProject, PublishedPort
+
+_PLUGIN_DEADLINE = 10.0  # seconds
+
+
+def published(
+    project: Project, files: ComposeFiles, environ: Mapping[str, str], *, by_compose: bool, wish: Wish
+) -> Project:
+    """Add what the compose files publish; a declaration with `service` stands for that service's equal port.
+
+    A published port that a variable alone decides can be moved, as if it were declared with `env`. Its own number is
+    foreseen for nobody: without `env` or `run` compose would not use it.
+    """
+    found = _read(files, {**environ, **project.overlay}, by_compose=by_compose)
+    items = _named(found.ports)
+    if any(item.env for item in items):
+        project, items = _with_own_numbers(project, files, environ, wish, items)
+        if project.overlay:
+            again = _read(files, {**environ, **project.overlay}, by_compose=by_compose)
+            items = _renumbered(items, again.ports)
+    if project.is_isolated and not environ.get("COMPOSE_PROJECT_NAME"):
+        found = found._replace(name=_isolated_name(project, found.name))
+    known = {(item.service, item.port, protocol) for item in project.declarations for protocol in item.protocols}
+    added = [item for item in items if (item.service, item.port, item.protocols[0]) not in known]
+    return project._replace(
+        sources=(*project.sources, *(path for path in (*found.files, *found.env_files) if path not in project.sources)),
+        declarations=(*project.declarations, *added),
+        compose=found,
+        notes=(*project.notes, *found.notes),
+    )
+
+
+def _with_own_numbers(
+    project: Project,
+    files: ComposeFiles,
+    environ: Mapping[str, str],
+    wish: Wish,
+    items: Sequence[Declaration],
+) -> tuple[Project, list[Declaration]]:
+    """Return the project with the numbers it has for these, and the declarations with where theirs come from."""
+    from portguard.sources import compose_files
+
+    theirs = {item.env for item in project.declarations}
+    movable = [item for item in items if item.env and item.env not in theirs]
+    values = dict(compose_files.environment(environ, (files.cwd, files.directory), files.cwd).values)
+    for name in _written_by_us(wish.unread):
+        if not environ.get(name):
+            values.pop(name, None)
+    checkout = project.checkout or numbers.checkout_of(directory_of(project) if project.config else files.directory)
+    foreign = foreign_block(os.path.join(files.directory, ".env"), checkout, project.cwd, wish)
+    looked = numbers.find(
+        movable,
+        checkout,
+        environ,
+        wish._replace(mode="look") if wish.mode == "foresee" else wish,
+        taken={item.port for item in (*project.declarations, *items)},
+        explicit={item.name for item in movable if values.get(item.env or "")},
+    )
+    resolved = []
+    overlay = dict(project.overlay)
+    for item in items:
+        env = item.env if item in movable else None
+        if env is None:
+            resolved.append(item)
+        elif values.get(env):
+            resolved.append(item._replace(origin="environment" if environ.get(env) else "dotenv"))
+        elif item.name in looked.ports:
+            overlay[env] = str(looked.ports[item.name])
+            resolved.append(item._replace(origin="lease", moved_by="this checkout's lease"))
+        else:
+            resolved.append(item)
+    is_isolated = project.is_isolated or (looked.is_isolated and (bool(looked.ports) or wish.mode == "take"))
+    notes = (*project.notes, *(note for note in foreign if note not in project.notes), *looked.notes)
+    return project._replace(checkout=checkout, is_isolated=is_isolated, overlay=overlay, notes=notes), resolved
+
+
+def _written_by_us(path: str | None) -> set[str]:
+    """Return the variables that only our block in this `.env` sets."""
+    if path is None:
+        return set()
+    from portguard.rules import env_block  # only where it is about to be written
+    from portguard.sources import dotenv
+
+    try:
+        found, others = dotenv.read(path), dotenv.read(path, prepare=env_block.blanked)
+    except (OSError, ValueError):
+        return set()
+    return set(found or ()) - set(others or ())
+
+
+def _read(files: ComposeFiles, environ: Mapping[str, str], *, by_compose: bool) -> ComposeProject:
+    from portguard.sources import compose  # YAML, only where a compose file is read
+
+    if not by_compose:
+        return compose.read(files, environ)
+    from portguard.engines import command  # only where it was asked for
+
+    try:
+        text = command.compose_config(files.directory, files.paths, environ, deadline=_PLUGIN_DEADLINE)
+    except LookupFailedError as error:
+        what = f"docker compose config: {error.message}"
+        raise ConfigError((what,), "leave out --compose-config to have the files read by portguard") from error
+    found = compose.from_config_json(text, working_dir=files.directory)
+    return found._replace(files=files.paths)
+
+
+def _named(ports: Sequence[PublishedPort]) -> list[Declaration]:
+    """Return declarations of different names, in the order of the ports."""
+    names: set[tuple[str, str]] = set()
+    items = []
+    for port in ports:
+        item = _declaration(port)
+        if (item.name, port.protocol) in names:  # one target published twice
+            item = item._replace(name=f"{item.name}@{port.first}")
+        names.add((item.name, port.protocol))
+        items.append(item)
+    return items
+
+
+def _renumbered(items: Sequence[Declaration], ports: Sequence[PublishedPort]) -> list[Declaration]:
+    """Return `items` with the numbers of the same files read again, which have as many ports in the same order."""
+    if len(items) != len(ports):
+        return [*items]
+    return [
+        item._replace(port=port.first, last_port=port.last if port.last != port.first else None)
+        for item, port in zip(items, ports, strict=True)
+    ]
+
+
+def _declaration(port: PublishedPort) -> Declaration:
+    return Declaration(
+        name=f"{port.service}:{port.target}/{port.protocol}",
+        port=port.first,
+        declared_port=port.first,
+        source=Source(port.file, port.line or None),
+        protocols=(port.protocol,),
+        hosts=(port.host_ip or "*",),
+        env=port.env if port.first == port.last and port.replicas == 1 else None,
+        service=port.service,
+        last_port=port.last if port.last != port.first else None,
+        replicas=port.replicas,
+        is_published=True,
+    )
+
+
+# --- who is us ------------------------------------------------------------------------------------------------------
+
+
+def find_us(project: Project, environ: Mapping[str, str]) -> Us:
+    """Return which containers would be ours: those of this project's name and directory.
+
+    Without readable compose files the name is what compose would make of the environment and the directory.
+    """
+    from portguard.sources import compose  # only when a container holds a port
+
+    found = project.compose
+    directory = directory_of(project)
+    if found is not None:
+        return Us(found.name, os.path.realpath(found.working_dir), found.services)
+    environ = {**environ, **project.overlay}
+    try:
+        files = compose.find(directory, environ)
+        found = None if files is None else compose.read(files, environ)
+    except PortguardError:
+        found = None
+    name = environ.get("COMPOSE_PROJECT_NAME", "") or os.path.basename(directory)
+    name = compose.normalize_name(name) if found is None else found.name
+    if project.is_isolated and not environ.get("COMPOSE_PROJECT_NAME"):
+        name = _isolated_name(project, name)
+    if found is not None:
+        return Us(name, os.path.realpath(found.working_dir), found.services)
+    return Us(name, os.path.realpath(directory), None)
+
+
+def name_of(project: Project, environ: Mapping[str, str]) -> str | None:
+    """Return the compose project name that keeps an isolated checkout's stack apart; None where it needs none."""
+    if not project.is_isolated:
+        return None
+    from portguard.sources import compose_files  # only where numbers are given out
+
+    try:
+        has_stack = project.compose is not None or compose_files.find(directory_of(project), environ) is not None
+    except PortguardError:
+        has_stack = True
+    has_stack = has_stack or any(item.service for item in project.declarations)
+    return find_us(project, environ).name if has_stack else None
+
+
+def _isolated_name(project: Project, base: str) -> str:
+    """Return `base` with what tells this checkout from the others; the same however often it is asked for."""
+    if project.checkout is None:
+        return base
+    suffix = f"-{numbers.hash_of(project.checkout, 'compose') & 0xFFFFFF:06x}"
+    return base if base.endswith(suffix) else base + suffix
