@@ -7,7 +7,7 @@ import time
 
 from portguard.api import numbers
 from portguard.api import project as projects
-from portguard.errors import ConflictError, LookupFailedError, NotFoundError, UsageError
+from portguard.errors import ConfigError, ConflictError, LookupFailedError, NotFoundError, UsageError
 from portguard.leases import assignments, directory, table
 from portguard.model import LeaseInfo, Process
 from portguard.rules.ranges import LAST_PORT
@@ -143,12 +143,19 @@ def _is_listening(
 
 
 def _project_directory(cwd: str | None, environ: Mapping[str, str]) -> str:
-    """Return where the nearest config is, else where we are; a config that cannot be used still says where."""
+    """Return where the nearest config is, else the nearest compose file, else where we are; neither need be usable."""
     from portguard.config import find
+    from portguard.sources import compose_files
 
     here = projects.working_directory(cwd)
     found = find.find(here, environ)
-    return here if found is None else os.path.dirname(found.path)
+    if found is not None:
+        return os.path.dirname(found.path)
+    try:
+        files = compose_files.find(here, environ)
+    except ConfigError:
+        files = None
+    return here if files is None else files.directory
 
 
 def _everything(root: str, environ: Mapping[str, str]) -> list[LeaseInfo]:

@@ -82,7 +82,7 @@ class Stacks:
                 ["curl", "--silent", "--max-time", "5", f"http://127.0.0.1:{port}/"], capture_output=True, text=True
             )
             if done.stdout or time.monotonic() > end:
-                return done.stdout
+                return str(done.stdout)
 
 
 @pytest.fixture
