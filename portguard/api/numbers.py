@@ -85,10 +85,12 @@ def find(
     *,
     taken: Set[int],
     explicit: Collection[str],
+    preferred: Mapping[str, int],
 ) -> Numbers:
     """Return the checkout's own numbers for those of `items` that have a variable.
 
-    `taken` are numbers not to be given, `explicit` the names of those that a variable moves, which need none. Raises
+    `taken` are numbers not to be given, `explicit` the names of those that a variable moves, which need none;
+    `preferred` are numbers to be tried first. Raises
     StateError and NoFreePortError where numbers are to be taken and cannot be; looking only costs a note.
     """
     # Declarations that share a variable share its number, which goes by the name of the first of them.
@@ -115,7 +117,7 @@ def find(
     ]
     notes: tuple[Note, ...] = ()
     if wanted and wish.mode != "look":
-        chooser = _Chooser(checkout, environ, taken, "isolated" if is_isolated else "moved")
+        chooser = _Chooser(checkout, environ, taken, {} if moved else preferred, "isolated" if is_isolated else "moved")
         if wish.mode == "take":
             ports |= chooser.take(wanted, moved)
         else:
@@ -143,13 +145,16 @@ def _own(found: Iterable[Assignment], checkout: Checkout) -> dict[str, Assignmen
 class _Chooser:
     """Chooses numbers for one checkout; `kind` is what is written down about why."""
 
-    def __init__(self, checkout: Checkout, environ: Mapping[str, str], taken: Set[int], kind: str) -> None:
+    def __init__(
+        self, checkout: Checkout, environ: Mapping[str, str], taken: Set[int], preferred: Mapping[str, int], kind: str
+    ) -> None:
         ephemeral = kernel.ephemeral_range()
         pool = candidates.pool_of(ranges.DYNAMIC, ephemeral or ranges.LINUX_EPHEMERAL)
         self._pool = pool if ephemeral else candidates.Pool((), pool.uneven, pool.even + pool.safe)
         self._checkout = checkout
         self._path = directory.path_of(environ)
         self._taken = taken
+        self._preferred = preferred
         self._kind = kind
         self._reserved = kernel.reserved_ports()
 
@@ -215,7 +220,10 @@ class _Chooser:
         return chosen
 
     def _order(self, name: str) -> Iterator[int]:
-        return candidates.candidates(self._pool, hash_of(self._checkout, name))
+        first, last = ranges.DYNAMIC
+        if first <= self._preferred.get(name, 0) <= last:
+            yield self._preferred[name]
+        yield from candidates.candidates(self._pool, hash_of(self._checkout, name))
 
     def _refusal(self, protocols: Sequence[Protocol], assigned: Set[int]) -> Callable[[int], str | None]:
         from portguard.api.free import why_unbindable  # the same strictness

@@ -12,7 +12,7 @@ from portguard.rules.verdicts import OwnTree
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from portguard.config.find import ConfigText
     from portguard.model import Checkout, Declaration
@@ -135,10 +135,16 @@ def _resolved(project: Project, environ: Mapping[str, str], wish: Wish) -> Proje
     dotenv = _dotenv(path, project.cwd, environ, wish)
     where = shown(path, project.cwd)
     checkout = own.checkout_of(directory)
-    notes = () if dotenv is None else foreign_block(path, checkout, project.cwd, wish)
-    explicit = {item.name for item in project.declarations if numbers.is_explicit(item, environ, dotenv or {})}
+    block = None if dotenv is None else block_in(path)
+    notes = block_notes(block, path, checkout, project, wish)
+    preferred = preferred_in(block, project.declarations, checkout)
+    explicit = {
+        item.name
+        for item in project.declarations
+        if numbers.is_explicit(item, environ, {} if item.name in preferred else dotenv or {})
+    }
     taken = {item.declared_port for item in project.declarations}
-    found = own.find(project.declarations, checkout, environ, wish, taken=taken, explicit=explicit)
+    found = own.find(project.declarations, checkout, environ, wish, taken=taken, explicit=explicit, preferred=preferred)
     project = project._replace(
         checkout=checkout, is_isolated=found.is_isolated, notes=(*project.notes, *notes, *found.notes)
     )
@@ -175,24 +181,54 @@ def _dotenv(path: str, cwd: str, environ: Mapping[str, str], wish: Wish) -> dict
     return {name: (assignment.value, assignment.line) for name, assignment in found.items()}
 
 
-def foreign_block(path: str, checkout: Checkout, cwd: str, wish: Wish) -> tuple[Note, ...]:
-    """Return a note where the numbers in a `.env` were written for another checkout, from which it was copied."""
-    if wish.unread == path:
-        return ()
+class Block(NamedTuple):
+    """Our block in a `.env`: the root of the checkout it was written for, and what nothing else there sets."""
+
+    owner: str
+    values: dict[str, str]
+
+
+def block_in(path: str) -> Block | None:
+    """Return our block in the `.env` at `path`; None where there is none, or none that can be read."""
     try:
         with open(path, encoding="utf-8", errors="surrogateescape", newline="") as file:
             text = file.read(_LONGEST_DOTENV)
     except OSError:
-        return ()
+        return None
     if ">>> portguard env" not in text:
-        return ()
+        return None
     from portguard.rules import env_block  # only where there is one
+    from portguard.sources import dotenv
 
     owner = env_block.owner_of(text)
-    if owner is None or owner == checkout.root:
+    if owner is None:
+        return None
+    try:
+        found, others = dotenv.assignments(text), dotenv.assignments(env_block.blanked(text))
+    except dotenv.DotenvError:
+        return None
+    return Block(owner, {name: item.value for name, item in found.items() if name not in others})
+
+
+def block_notes(block: Block | None, path: str, checkout: Checkout, project: Project, wish: Wish) -> tuple[Note, ...]:
+    """Return a note where the numbers in a `.env` were written for another checkout, from which it was copied."""
+    if block is None or block.owner == checkout.root or wish.unread == path:
         return ()
-    what = f"the numbers in {shown(path, cwd)} were written for {owner}: portguard env --write {shown(path, cwd)}"
-    return (Note("foreign-block", what),)
+    where = shown(path, project.cwd)
+    note = Note(
+        "foreign-block", f"the numbers in {where} were written for {block.owner}: portguard env --write {where}"
+    )
+    return () if note in project.notes else (note,)
+
+
+def preferred_in(block: Block | None, items: Iterable[Declaration], checkout: Checkout) -> dict[str, int]:
+    """Return the numbers, by declaration, that this checkout had when its block was written."""
+    if block is None or block.owner != checkout.root:
+        return {}
+    values = {item.name: block.values.get(item.env or "", "") for item in items}
+    return {
+        name: int(value) for name, value in values.items() if value.isascii() and value.isdigit() and len(value) < 6
+    }
 
 
 def _believe(path: str, cwd: str, hint: str) -> None:

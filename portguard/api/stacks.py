@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from portguard.api import numbers
-from portguard.api.project import Project, directory_of, foreign_block
+from portguard.api.project import Project, block_in, block_notes, directory_of, preferred_in
 from portguard.errors import ConfigError, LookupFailedError, PortguardError
 from portguard.model import Declaration, Source
 from portguard.rules.ownership import Us
@@ -60,11 +60,11 @@ def _with_own_numbers(
     theirs = {item.env for item in project.declarations}
     movable = [item for item in items if item.env and item.env not in theirs]
     values = dict(compose_files.environment(environ, (files.cwd, files.directory), files.cwd).values)
-    for name in _written_by_us(wish.unread):
-        if not environ.get(name):
-            values.pop(name, None)
     checkout = project.checkout or numbers.checkout_of(directory_of(project) if project.config else files.directory)
-    foreign = foreign_block(os.path.join(files.directory, ".env"), checkout, project.cwd, wish)
+    path = os.path.join(files.directory, ".env")
+    block = block_in(path)
+    if block is not None and (block.owner == checkout.root or wish.unread == path):
+        values = {name: value for name, value in values.items() if name not in block.values or environ.get(name)}
     looked = numbers.find(
         movable,
         checkout,
@@ -72,6 +72,7 @@ def _with_own_numbers(
         wish._replace(mode="look") if wish.mode == "foresee" else wish,
         taken={item.port for item in (*project.declarations, *items)},
         explicit={item.name for item in movable if values.get(item.env or "")},
+        preferred=preferred_in(block, movable, checkout),
     )
     resolved = []
     overlay = dict(project.overlay)
@@ -87,22 +88,8 @@ def _with_own_numbers(
         else:
             resolved.append(item)
     is_isolated = project.is_isolated or (looked.is_isolated and (bool(looked.ports) or wish.mode == "take"))
-    notes = (*project.notes, *(note for note in foreign if note not in project.notes), *looked.notes)
+    notes = (*project.notes, *block_notes(block, path, checkout, project, wish), *looked.notes)
     return project._replace(checkout=checkout, is_isolated=is_isolated, overlay=overlay, notes=notes), resolved
-
-
-def _written_by_us(path: str | None) -> set[str]:
-    """Return the variables that only our block in this `.env` sets."""
-    if path is None:
-        return set()
-    from portguard.rules import env_block  # only where it is about to be written
-    from portguard.sources import dotenv
-
-    try:
-        found, others = dotenv.read(path), dotenv.read(path, prepare=env_block.blanked)
-    except (OSError, ValueError):
-        return set()
-    return set(found or ()) - set(others or ())
 
 
 def _read(files: ComposeFiles, environ: Mapping[str, str], *, by_compose: bool) -> ComposeProject:

@@ -163,7 +163,7 @@ def hint(
         steps = [verb + ownership.command(claim.relation, container, declaration.port, has_compose=has_compose)]
     else:
         steps = [_freeing_step(decision.cause, holders, declaration.port, platform=platform, euid=euid)]
-    if suggestion is not None:
+    if suggestion is not None and (rival is None or rival.kind != "assignment"):
         if declaration.env is not None:
             steps.append(f"or move it: {declaration.env}={suggestion}")
         elif declaration.is_ad_hoc:
