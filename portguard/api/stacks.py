@@ -65,14 +65,15 @@ def _with_own_numbers(
     block = block_in(path)
     if block is not None and (block.owner == checkout.root or wish.unread == path):
         values = {name: value for name, value in values.items() if name not in block.values or environ.get(name)}
+    preferred = preferred_in(block, movable, checkout)
     looked = numbers.find(
         movable,
         checkout,
         environ,
         wish._replace(mode="look") if wish.mode == "foresee" else wish,
-        taken={item.port for item in (*project.declarations, *items)},
+        taken={item.port for item in (*project.declarations, *items)} - set(preferred.values()),
         explicit={item.name for item in movable if values.get(item.env or "")},
-        preferred=preferred_in(block, movable, checkout),
+        preferred=preferred,
     )
     resolved = []
     overlay = dict(project.overlay)

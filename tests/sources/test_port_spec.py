@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from portguard.sources.port_spec import PortError, PortMapping, bounds, long_form, parse
+from portguard.sources.port_spec import PortError, PortMapping, bounds, long_form, parse, variable
 
 # text: the mappings as (host_ip, published, target, protocol).
 GOLDEN: dict[str, list[tuple[str, str, int, str]]] = {
@@ -123,3 +123,32 @@ def test_any_text(text: str) -> None:
         first, last = bounds(mapping.published) or (0, 0)
         assert 0 <= first <= last <= 65535
         assert 0 <= mapping.target <= 65535
+
+
+@pytest.mark.parametrize(
+    ("template", "is_short", "name"),
+    [
+        ("${WEB_PORT:-8080}:80", True, "WEB_PORT"),
+        ("${WEB_PORT-8080}:80/tcp", True, "WEB_PORT"),
+        ("$WEB_PORT:80", True, "WEB_PORT"),
+        ("127.0.0.1:${WEB_PORT:?set it: now}:80", True, "WEB_PORT"),
+        ("[::1]:${P}:80/udp", True, "P"),
+        ("${P:-8080}", False, "P"),
+        ("$P", False, "P"),
+        ("8080:80", True, None),
+        ("${P}", True, None),
+        ("${P}0:80", True, None),
+        ("1${P}:80", True, None),
+        ("${A}-${B}:80", True, None),
+        ("${P:-8000-8010}:8000-8010", True, None),
+        ("${IP}:8080:80", True, None),
+        ("8080:${P}", True, None),
+        ("${web}:80", True, None),
+        ("$$P:80", True, None),
+        ("${P:-${Q}}:80", True, None),
+        ("", False, None),
+    ],
+)
+def test_the_variable_that_alone_decides(template: str, is_short: bool, name: str | None) -> None:
+    """One reference in the place of the published port, and nothing else there."""
+    assert variable(template, is_short=is_short) == name
