@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     Outcome = Literal["free", "busy", "no-permission", "excluded", "not-local", "no-family", "failed"]
     RangeName = Literal["well-known", "registered", "dynamic"]
     Origin = Literal["declared", "environment", "dotenv", "lease"]
+    Severity = Literal["error", "warning"]
 
 VERDICTS: tuple[Verdict, ...] = ("free", "ours", "conflict", "unavailable", "unknown")
 
@@ -344,6 +345,46 @@ class LeaseInfo(NamedTuple):
     until: float | None
     is_listening: bool | None
     is_gone: bool = False
+
+
+class Suggestion(NamedTuple):
+    """A port that some file of the repository speaks of, and that nobody has declared yet.
+
+    `env` is the variable that carries it, None where none does; `description` a few words on what it is.
+    """
+
+    name: str
+    port: int
+    source: Source
+    protocol: Protocol = "tcp"
+    host: str | None = None
+    env: str | None = None
+    description: str | None = None
+
+
+class Finding(NamedTuple):
+    """What `lint` has against the declarations. `id` is stable; `name` is the declaration's, None for a whole file's.
+
+    `column` counts from 1, None where only the line is known.
+    """
+
+    id: str
+    severity: Severity
+    message: str
+    hint: str | None
+    source: Source
+    column: int | None = None
+    name: str | None = None
+
+
+class LintReport(NamedTuple):
+    """The answer of `lint`: what it read (paths), what it found, and how many findings the config turned off."""
+
+    config: str | None
+    sources: tuple[str, ...]
+    findings: tuple[Finding, ...]
+    ignored: int
+    exit_code: int
 
 
 class Background(NamedTuple):
