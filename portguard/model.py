@@ -173,10 +173,11 @@ class Holder(NamedTuple):
 
 
 class Note(NamedTuple):
-    """Something worth knowing that changes no verdict. `id` is stable."""
+    """Something worth knowing that changes no verdict. `id` is stable; `source` is where it is written, if anywhere."""
 
     id: str
     message: str
+    source: Source | None = None
 
 
 class PortReport(NamedTuple):

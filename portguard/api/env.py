@@ -41,7 +41,7 @@ def env(
     if move or not project.is_isolated:
         busy = [port for port in _strangers(project, chosen, environ) if port.cause != "duplicate"]
         if busy and move:
-            moved = tuple(dict.fromkeys(port.name for port in busy))
+            moved = {port.name: port.port for port in busy}
             project = load(config, cwd, environ, wish._replace(moved=moved))
             chosen = movable(project, names)
         elif busy:
@@ -123,13 +123,22 @@ def write(path: str, found: EnvReport) -> bool:
         try:
             text = env_block.blanked(content.decode("utf-8", "surrogateescape"))
             theirs = dotenv.assignments(text)
-            variables = {name: value for name, value in found.variables.items() if name not in theirs}
+            variables = {
+                name: value
+                for name, value in found.variables.items()
+                if name not in theirs or name == "COMPOSE_PROJECT_NAME"
+            }
             changed = env_block.replaced(content, variables, found.checkout.root)
             there = dotenv.assignments(changed.decode("utf-8", "surrogateescape"))
         except (dotenv.DotenvError, env_block.BlockError) as error:
             raise UsageError(f"{path}:{error.line}: {error.what}", "mend that line; nothing was written") from error
-        if any(name not in there or there[name].value != value for name, value in variables.items()):
-            raise UsageError(f"{path}: its last line would swallow what is added", "end its value; nothing was written")
+        for name, value in variables.items():
+            if name in theirs and there[name].value != value:
+                what = f"{path}:{theirs[name].line}: {name} is set again behind portguard's block"
+                raise UsageError(what, "move the block to the end; nothing was written")
+            if name not in there or there[name].value != value:
+                what = f"{path}: its last line would swallow what is added"
+                raise UsageError(what, "end its value; nothing was written")
         return changed
 
     return replace.replace(path, found.checkout.root, change)

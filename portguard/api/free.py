@@ -255,7 +255,16 @@ def _is_held_now(
     try:
         for port in taken.ports:
             sockets += listeners.bind("tcp", port)
-        pid = hold.detach(sockets, seconds=order.ttl)
+        import signal  # only for --hold
+
+        # An interrupt waits until the holder is written down.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            pid = hold.detach(sockets, seconds=order.ttl)
+            started = alive.start_of(pid)
+            undo.append(lambda: alive.terminate(pid, started))
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
     except OSError as error:
         for step in undo:
             step()
@@ -265,8 +274,6 @@ def _is_held_now(
         return False
     finally:
         listeners.close(sockets)
-    started = alive.start_of(pid)
-    undo.append(lambda: alive.terminate(pid, started))
     if taken.lease is not None:
         new = taken.lease._replace(pid=pid, started=started)
         moved = taken._replace(lease=new)

@@ -49,6 +49,14 @@ class Held:
 
     def __enter__(self) -> Held:
         """Take the ports. Raises what `free` raises; warns when they cannot be leased."""
+        try:
+            self._take()
+        except BaseException:
+            self._release()
+            raise
+        return self
+
+    def _take(self) -> None:
         for attempt in range(_TRIES):
             report = free.hand_out(
                 self._count,
@@ -72,9 +80,8 @@ class Held:
                     raise
                 continue
             break
-        free.warn_of_unleased(report.notes, stacklevel=3)
+        free.warn_of_unleased(report.notes, stacklevel=4)
         self.ports, self.is_held = ports, bool(self._sockets)
-        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

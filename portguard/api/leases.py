@@ -81,7 +81,7 @@ def is_gone(item: Assignment) -> bool:
 
 def _leases(environ: Mapping[str, str]) -> dict[int, Lease]:
     path = directory.path_of(environ)
-    with table.readable(path, kernel.host_key(), is_alive=alive.is_alive) as found:
+    with table.readable(path, kernel.host_key(), is_alive=alive.is_alive, is_required=True) as found:
         return {} if found is None else found.leases()
 
 
@@ -159,11 +159,10 @@ def _project_directory(cwd: str | None, environ: Mapping[str, str]) -> str:
 
 
 def _everything(root: str, environ: Mapping[str, str]) -> list[LeaseInfo]:
-    below = root.rstrip(os.sep) + os.sep
     return [
         item
         for item in list_leases(environ=environ)
-        if (item.checkout == root) or (item.checkout is None and f"{item.directory}{os.sep}".startswith(below))
+        if item.checkout == root or (item.checkout is None and numbers.is_in(item.directory or "", root))
     ]
 
 

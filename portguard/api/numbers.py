@@ -27,18 +27,21 @@ if TYPE_CHECKING:
     Mode = Literal["look", "foresee", "take"]
 
 
+_CUT = 380  # bytes of a path that every lease has room for
+
+
 class Wish(NamedTuple):
     """How far to go for numbers: `look` at those there are, `foresee` those there would be, or `take` them.
 
     `is_isolated`: the checkout shall have its own although it is no linked worktree. `moved` are declarations that
-    shall have a number of their own, or another than they have. `is_exported`: compose files are read as a command
-    sees them that all the numbers are exported to. `unread` is a `.env` (its path) whose block of ours is about to be
-    written: what it says is not read back.
+    shall have another number than the one given here, which somebody else holds. `is_exported`: compose files are read
+    as a command sees them that all the numbers are exported to. `unread` is a `.env` (its path) whose block of ours is
+    about to be written: what it says is not read back.
     """
 
     mode: Mode
     is_isolated: bool = False
-    moved: tuple[str, ...] = ()
+    moved: Mapping[str, int] = {}
     is_exported: bool = False
     unread: str | None = None
 
@@ -65,6 +68,16 @@ def checkout_of(path: str) -> Checkout:
 def is_own(item: Assignment, checkout: Checkout) -> bool:
     """Whether an assignment belongs to the project of this checkout."""
     return (item.root, item.common, item.directory) == (checkout.root, checkout.common, checkout.directory)
+
+
+def is_in(directory: str, root: str) -> bool:
+    """Whether `directory` lies in the checkout at `root`, and not in another one that lies inside it."""
+    below = root.rstrip(os.sep) + os.sep
+    if not f"{directory}{os.sep}".startswith(below):
+        # What is written down may be cut.
+        return len(os.fsencode(directory)) >= _CUT and below.startswith(directory)
+    place = checkout_of(directory)
+    return place.root == root or not place.common
 
 
 def known(environ: Mapping[str, str]) -> tuple[Assignment, ...]:
@@ -109,7 +122,12 @@ def find(
         checkout.is_linked or wish.is_isolated or any(item.kind == "isolated" for item in own.values())
     )
     ports = {name: item.port for name, item in own.items()}
-    moved = {first.name for first in firsts if any(item.name in wish.moved for item in groups[first.env or ""])}
+    moved = {
+        first.name: wish.moved[item.name]
+        for first in firsts
+        for item in groups[first.env or ""]
+        if item.name in wish.moved
+    }
     wanted = [
         first
         for first in firsts
@@ -166,12 +184,14 @@ class _Chooser:
         with table.readable(self._path, kernel.host_key(), is_alive=_is_alive()) as leases:
             return {item.name: item.port for item in self._choose(items, found, leases)}
 
-    def take(self, items: Sequence[Declaration], moved: Collection[str]) -> dict[str, int]:
-        """Assign numbers to `items`, and return them; whoever was first has given them already, except `moved` ones.
+    def take(self, items: Sequence[Declaration], moved: Mapping[str, int]) -> dict[str, int]:
+        """Assign numbers to `items`, and return them; whoever was first has done so already.
 
-        Raises NoFreePortError, StateError; then nothing is changed.
+        Those in `moved` get another number, if they still have the one that is given there. Raises NoFreePortError,
+        StateError; then nothing is changed.
         """
-        from portguard.leases import assignments, table  # not for those that have their numbers
+        from portguard.api import free  # noqa: F401 - before the lock: whoever waits for it waits for this as well
+        from portguard.leases import assignments, table, take  # noqa: F401 - likewise
 
         # Both locks: of all checkouts of this host, and of what `free` hands out in this network namespace.
         with (
@@ -179,7 +199,7 @@ class _Chooser:
             table.locked(self._path, kernel.host_key(), is_alive=_is_alive()) as leases,
         ):
             own = _own(book.all, self._checkout)
-            missing = [item for item in items if item.name in moved or item.name not in own]
+            missing = [item for item in items if item.name not in own or own[item.name].port == moved.get(item.name)]
             chosen = self._choose_or_reclaim(missing, book, leases)
             names = {item.name for item in chosen}
             kept = [item for item in book.all if not (item.name in names and is_own(item, self._checkout))]

@@ -164,7 +164,7 @@ def _dotenv(path: str, cwd: str, environ: Mapping[str, str], wish: Wish) -> dict
     from portguard.sources import dotenv  # as above
 
     prepare = None
-    if wish.unread == path:
+    if is_same(wish.unread, path):
         from portguard.rules import env_block  # only where it is about to be written
 
         prepare = env_block.blanked
@@ -210,9 +210,14 @@ def block_in(path: str) -> Block | None:
     return Block(owner, {name: item.value for name, item in found.items() if name not in others})
 
 
+def is_same(one: str | None, other: str) -> bool:
+    """Whether two paths mean one file, which need not be there."""
+    return one is not None and os.path.realpath(one) == os.path.realpath(other)
+
+
 def block_notes(block: Block | None, path: str, checkout: Checkout, project: Project, wish: Wish) -> tuple[Note, ...]:
     """Return a note where the numbers in a `.env` were written for another checkout, from which it was copied."""
-    if block is None or block.owner == checkout.root or wish.unread == path:
+    if block is None or block.owner == checkout.root or is_same(wish.unread, path):
         return ()
     where = shown(path, project.cwd)
     note = Note(

@@ -69,7 +69,7 @@ def _lease(port: int, environ: Mapping[str, str]) -> Lease | None:
 
 
 def _is_here(lease: Lease, here: Checkout) -> bool:
-    return lease.directory == here.root or lease.directory.startswith(here.root.rstrip(os.sep) + os.sep)
+    return numbers.is_in(lease.directory, here.root)
 
 
 def _descends(pid: int, ancestor: int) -> bool:

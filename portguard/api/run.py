@@ -76,12 +76,12 @@ def prepare(
     project = env.load(config, cwd, environ, wish)
     chosen = _chosen(project, names)
     blocked = _blocked(project, chosen, environ)
-    movable = tuple({port.name: None for port in blocked.ports if port.env and _is_by_itself(port, chosen)})
+    movable = {port.name: port.port for port in blocked.ports if port.env and _is_by_itself(port, chosen)}
     if movable and move:
         project = env.load(config, cwd, environ, wish._replace(moved=movable))
         chosen = _chosen(project, names)
         blocked = _blocked(project, chosen, environ)
-        movable = ()
+        movable = {}
     if blocked.ports:
         raise RefusedError(blocked, "have it moved: portguard run --move" if movable else None)
     told = env.report(project, [item for item in chosen if item.env is not None], environ)
@@ -160,8 +160,8 @@ class _Taking:
         lease = table.Lease(table.FOR_LIFE, pid, 0, alive.start_of(pid), kind="run", directory=self._here.directory)
         try:
             place, key = directory.path_of(self._environ), kernel.host_key()
-            self._undo.append(lambda: _forget(place, key, lease))
             with table.locked(place, key, is_alive=alive.is_alive) as leases:
+                self._undo.append(lambda: _forget(place, key, lease))  # not sooner: it waits for the lock, too
                 for item in self._items:
                     there = leases.lease(item.port)
                     # Another command of this checkout has it: let it, ours runs inside or beside it.
@@ -214,6 +214,9 @@ class _Taking:
                     made = listeners.bind(protocol, item.port, addresses.expand(item.hosts), is_listening=True)
                 except OSError as error:
                     what = f"{item.name}: port {item.port} cannot be listened on: {error.strerror}"
+                    if item.optional:
+                        self._notes.append(Note("unpassed", what))
+                        continue
                     raise ConflictError((what,), f"see who was faster: portguard who {item.port}") from error
                 sockets += made
                 names += [item.name] * len(made)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from portguard.api import numbers
-from portguard.api.project import Project, block_in, block_notes, directory_of, preferred_in
+from portguard.api.project import Project, block_in, block_notes, directory_of, is_same, preferred_in
 from portguard.errors import ConfigError, LookupFailedError, PortguardError
 from portguard.model import Declaration, Source
 from portguard.rules.ownership import Us
@@ -29,7 +29,7 @@ def published(
     foreseen for nobody: without `env` or `run` compose would not use it.
     """
     found = _read(files, {**environ, **project.overlay}, by_compose=by_compose)
-    items = _named(found.ports)
+    items = declarations(found)
     if any(item.env for item in items):
         project, items = _with_own_numbers(project, files, environ, wish, items)
         if project.overlay:
@@ -63,7 +63,7 @@ def _with_own_numbers(
     checkout = project.checkout or numbers.checkout_of(directory_of(project) if project.config else files.directory)
     path = os.path.join(files.directory, ".env")
     block = block_in(path)
-    if block is not None and (block.owner == checkout.root or wish.unread == path):
+    if block is not None and (block.owner == checkout.root or is_same(wish.unread, path)):
         values = {name: value for name, value in values.items() if name not in block.values or environ.get(name)}
     preferred = preferred_in(block, movable, checkout)
     looked = numbers.find(
@@ -109,11 +109,11 @@ def _read(files: ComposeFiles, environ: Mapping[str, str], *, by_compose: bool) 
     return found._replace(files=files.paths)
 
 
-def _named(ports: Sequence[PublishedPort]) -> list[Declaration]:
-    """Return declarations of different names, in the order of the ports."""
+def declarations(stack: ComposeProject) -> list[Declaration]:
+    """Return what a project publishes as declarations of different names, in the order of its ports."""
     names: set[tuple[str, str]] = set()
     items = []
-    for port in ports:
+    for port in stack.ports:
         item = _declaration(port)
         if (item.name, port.protocol) in names:  # one target published twice
             item = item._replace(name=f"{item.name}@{port.first}")
@@ -195,5 +195,6 @@ def _isolated_name(project: Project, base: str) -> str:
     """Return `base` with what tells this checkout from the others; the same however often it is asked for."""
     if project.checkout is None:
         return base
+    base = base or "project"  # a directory's name may have no letter that compose takes
     suffix = f"-{numbers.hash_of(project.checkout, 'compose') & 0xFFFFFF:06x}"
     return base if base.endswith(suffix) else base + suffix

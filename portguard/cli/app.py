@@ -77,6 +77,9 @@ def build(commands: Mapping[str, Callable[..., int]]) -> typer.Typer:
         config: Annotated[
             str | None, typer.Option(metavar="FILE", help="Read this config instead of searching upwards for one.")
         ] = None,
+        output_format: Annotated[
+            str, typer.Option("--format", metavar="FORMAT", help="text (the default), json, github or sarif.")
+        ] = "text",
         as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
         is_quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing; the exit code answers.")] = False,
         is_strict: Annotated[
@@ -94,6 +97,7 @@ def build(commands: Mapping[str, Callable[..., int]]) -> typer.Typer:
         return commands["check"](
             targets=list(targets or ()),
             config=config,
+            output_format=output_format,
             as_json=as_json,
             is_quiet=is_quiet,
             is_strict=is_strict,

@@ -13,6 +13,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from portguard.model import CheckReport
+
 
 def run(
     *,
@@ -22,20 +24,41 @@ def run(
     is_quiet: bool,
     is_strict: bool,
     is_by_compose: bool,
+    output_format: str = "text",
 ) -> int:
-    """Check, say what was found, return the exit code."""
+    """Check, say what was found, return the exit code; `as_json` is another spelling of the format "json"."""
+    asked = output.checked_format(output_format)
     report = api.check(*targets, config=config, strict=is_strict, compose_config=is_by_compose)
+    if is_quiet:
+        return report.exit_code
     try:
-        if as_json:
-            from portguard.render import documents  # json costs 0.7 x the interpreter's start
-
-            output.answer(documents.document("check", report.exit_code, documents.check(report)))
-        elif not is_quiet:
-            from portguard.render import text  # not in JSON
-
-            output.message(text.check_notes(report))
-            output.answer(text.check(report, os.getcwd(), colour=output.wants_colour()))
+        _tell(report, "json" if as_json else asked)
     except OutputError as error:
         output.message(f"portguard: {error.message}\n")
         return worst((report.exit_code, OutputError.exit_code))
     return report.exit_code
+
+
+def _tell(report: CheckReport, kind: str) -> None:
+    """Write the answer in a format; the notes, which only JSON has a place for, as messages. Raises OutputError."""
+    if kind == "json":
+        from portguard.render import documents  # json costs 0.7 x the interpreter's start
+
+        output.answer(documents.document("check", report.exit_code, documents.check(report)))
+        return
+    from portguard.render import text  # not in JSON
+
+    output.message(text.check_notes(report))
+    if kind == "text":
+        output.answer(text.check(report, os.getcwd(), colour=output.wants_colour()))
+        return
+    from portguard.render import annotations  # json again
+
+    findings = annotations.of_check(report)
+    if kind == "github":
+        output.answer(annotations.github(findings, base=output.repository()))
+        return
+    from portguard import __version__  # only told here
+
+    rules = annotations.CHECK_RULES
+    output.answer(annotations.sarif(findings, base=output.repository(), version=__version__, rules=rules))

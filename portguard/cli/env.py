@@ -6,7 +6,6 @@ import os
 
 from portguard.api import env as api
 from portguard.cli import output
-from portguard.errors import UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,8 +25,7 @@ def run(
     as_json: bool,
 ) -> int:
     """Print the checkout's numbers, or write them into a file; return the exit code."""
-    if output_format not in FORMATS:
-        raise UsageError(f"--format {output_format!r}: unknown", f"there are {', '.join(FORMATS)}")
+    output.checked_format(output_format, FORMATS)
     path = None if write is None else os.path.abspath(write)
     report = api.env(*names, config=config, isolated=is_isolated, move=is_moving, unread=path)
     changed = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from portguard.api import free as api
 from portguard.cli import output
-from portguard.errors import OutputError, UsageError
+from portguard.errors import UsageError
 from portguard.rules.ranges import DYNAMIC
 from portguard.rules.targets import PROTOCOLS
 
@@ -52,7 +52,7 @@ def run(
             output.answer(documents.document("free", 0, documents.free(report)))
         else:
             output.answer("".join(f"{port.port}\n" for port in report.ports))
-    except (OutputError, KeyboardInterrupt):
+    except BaseException:
         for step in undo:
             step()
         raise

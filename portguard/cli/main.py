@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 COMMANDS = ("check", "env", "free", "info", "leases", "list", "run", "who")
+ANNOTATED = ("check", "lint")  # whose `--format` has github and sarif; that of `env` means something else by github
 BUG = 4
 INTERRUPTED = 130
 RUN_FAILED = 125  # of `run` before its command starts, whose codes are all others
@@ -71,8 +72,7 @@ def _run_typer(words: Sequence[str]) -> int:
     except usage_error as error:
         error.show()
         code = _code(words, 2)
-        if _wants_json(words):
-            _answer_json(words, code, "usage", [error.format_message()], None)
+        _answer(words, code, "usage", [error.format_message()], None)
         return code
     return result if isinstance(result, int) else 0
 
@@ -83,8 +83,7 @@ def _fail(words: Sequence[str], exit_code: int, code: str, messages: Sequence[st
     from portguard.render import text  # only on the way out
 
     output.message(text.error(messages, hint))
-    if _wants_json(words):
-        _answer_json(words, exit_code, code, messages, hint)
+    _answer(words, exit_code, code, messages, hint)
     return exit_code
 
 
@@ -106,18 +105,54 @@ def _bug(words: Sequence[str], error: Exception) -> int:
     )
 
 
-def _wants_json(words: Sequence[str]) -> bool:
-    return "--json" in (words[: words.index("--")] if "--" in words else words)
+def _wanted_format(words: Sequence[str], command: str | None) -> str:
+    """Return the format that was asked for, as far as it has a way to tell a failure, else "text"."""
+    from itertools import pairwise  # only on the way out
+
+    ours = words[: words.index("--")] if "--" in words else words
+    wanted = "text"
+    for word, following in pairwise([*ours, ""]):
+        if word == "--format":
+            wanted = following
+        elif word.startswith("--format="):
+            wanted = word.removeprefix("--format=")
+    is_annotated = command in ANNOTATED
+    if is_annotated and ("--quiet" in ours or "-q" in ours):
+        return "text"
+    if "--json" in ours or wanted == "json":
+        return "json"
+    return wanted if is_annotated and wanted in ("github", "sarif") else "text"
 
 
-def _answer_json(words: Sequence[str], exit_code: int, code: str, messages: Sequence[str], hint: str | None) -> None:
+def _answer(words: Sequence[str], exit_code: int, code: str, messages: Sequence[str], hint: str | None) -> None:
+    """Tell a failure on standard output too, where the format that was asked for has a way to."""
+    command = next((word for word in words if not word.startswith("-")), None)
+    wanted = _wanted_format(words, command)
+    if wanted == "text":
+        return
     import contextlib  # only on the way out
 
     from portguard.cli import output  # only on the way out
     from portguard.errors import OutputError  # only on the way out
-    from portguard.render import documents  # only on the way out
 
-    command = next((word for word in words if not word.startswith("-")), None)
-    errors = [documents.error(code, message, hint) for message in messages]
+    if wanted == "json":
+        from portguard.render import documents  # only on the way out
+
+        errors = [documents.error(code, message, hint) for message in messages]
+        told = documents.document(command, exit_code, documents.empty(command), errors)
+    else:
+        told = _annotated(wanted, code, messages, hint)
     with contextlib.suppress(OutputError):
-        output.answer(documents.document(command, exit_code, documents.empty(command), errors))
+        output.answer(told)
+
+
+def _annotated(wanted: str, code: str, messages: Sequence[str], hint: str | None) -> str:
+    from portguard import __version__  # only on the way out
+    from portguard.cli import output  # only on the way out
+    from portguard.render import annotations  # only on the way out
+
+    base = output.repository()
+    findings = annotations.of_failure(code, messages, hint, output.working_directory())
+    if wanted == "github":
+        return annotations.github(findings, base=base)
+    return annotations.sarif(findings, base=base, version=__version__, rules=annotations.failure_rules(code))

@@ -6,11 +6,14 @@ import errno
 import os
 import sys
 
-from portguard.errors import OutputError
+from portguard.errors import OutputError, UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import TextIO
+
+FORMATS = ("text", "json", "github", "sarif")
 
 
 def answer(text: str) -> None:
@@ -73,3 +76,26 @@ def width() -> int:
         return max(WIDTH, os.get_terminal_size(1).columns)
     except OSError:
         return WIDTH
+
+
+def checked_format(name: str, known: Sequence[str] = FORMATS) -> str:
+    """Return the name of an output format. Raises UsageError, with what there is, for one that is not `known`."""
+    if name not in known:
+        raise UsageError(f"--format {name!r}: unknown", f"there are {', '.join(known)}")
+    return name
+
+
+def working_directory() -> str:
+    """Return the working directory, "" when it is gone."""
+    try:
+        return os.getcwd()
+    except OSError:
+        return ""
+
+
+def repository() -> str:
+    """Return what annotations' paths are relative to: the checkout's root, without one the working directory."""
+    from portguard.api.numbers import checkout_of  # only for annotations
+
+    directory = working_directory()
+    return checkout_of(directory).root if directory else ""

@@ -50,7 +50,7 @@ _FLAGS = {
     },
 }
 _VALUES: dict[str, dict[str, tuple[str, type]]] = {
-    "check": {"--config": ("config", str)},
+    "check": {"--config": ("config", str), "--format": ("output_format", str)},
     "free": {
         "--count": ("count", int),
         "-n": ("count", int),
@@ -70,7 +70,7 @@ _POSITIONAL = {
 }  # fmt: skip
 _NEEDS_POSITIONAL = {"info", "who"}
 _DEFAULTS: dict[str, dict[str, Any]] = {
-    "check": {"config": None},
+    "check": {"config": None, "output_format": "text"},
     "free": {"count": 1, "within": None, "ttl": 60, "hold": None},
     "env": {"config": None, "output_format": "dotenv", "write": None},
     "info": {},

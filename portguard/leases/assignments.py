@@ -14,7 +14,7 @@ import time
 from portguard._namedtuple import NamedTuple
 from portguard.errors import StateError
 from portguard.leases.directory import open_directory
-from portguard.leases.files import LOCK_DEADLINE, close_locked, open_locked, open_private, set_aside
+from portguard.leases.files import close_locked, open_locked, open_private, set_aside
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ _HEADER = "portguard-assignments"
 _VERSION = 1
 _SIZE_LIMIT = 16 << 20  # bytes; 65,535 lines of long paths are less
 _FIELDS = 7
+_LOCK_DEADLINE = 10.0  # seconds; a hundred checkouts may ask for their first numbers at once
 KINDS = ("isolated", "moved")
 
 
@@ -67,7 +68,7 @@ def read(path: str, host: str) -> tuple[Assignment, ...]:
 
 
 @contextlib.contextmanager
-def locked(path: str, host: str, *, deadline: float = LOCK_DEADLINE) -> Iterator[Book]:
+def locked(path: str, host: str, *, deadline: float = _LOCK_DEADLINE) -> Iterator[Book]:
     """Lock the assignments in the store at `path`, which is made if need be, for changing them.
 
     Raises StateError when they cannot be used, LockTimeoutError when somebody else keeps the lock.
@@ -79,9 +80,7 @@ def locked(path: str, host: str, *, deadline: float = LOCK_DEADLINE) -> Iterator
         try:
             content = _content(path, directory, file_name(host))
             found, is_damaged = _parse(path, host, content)
-            if is_damaged:
-                set_aside(path, directory, file_name(host), content)
-            yield Book(path, directory, file_name(host), found)
+            yield Book(path, directory, file_name(host), found, content if is_damaged else None)
         finally:
             close_locked(fd)
     except OSError as error:
@@ -93,8 +92,11 @@ def locked(path: str, host: str, *, deadline: float = LOCK_DEADLINE) -> Iterator
 class Book:
     """The assignments while they are locked: `all` of them, and `save`, which replaces them at once or not at all."""
 
-    def __init__(self, path: str, directory: int, name: str, found: tuple[Assignment, ...]) -> None:
+    def __init__(
+        self, path: str, directory: int, name: str, found: tuple[Assignment, ...], damaged: bytes | None
+    ) -> None:
         self.all = found
+        self._damaged = damaged
         self._path = path
         self._directory = directory
         self._name = name
@@ -102,6 +104,9 @@ class Book:
     def save(self, assignments: Iterable[Assignment]) -> None:
         """Store exactly these. Raises OSError; then what was stored before still is."""
         kept = tuple(sorted(assignments))
+        if self._damaged is not None:
+            set_aside(self._path, self._directory, self._name, self._damaged)
+            self._damaged = None
         lines = [f"{_HEADER} {_VERSION}", *("\t".join(map(_escape, item)) for item in kept), ""]
         temporary = f"{self._name}.new"  # one name: whoever is killed leaves at most one, and the lock is held
         with contextlib.suppress(FileNotFoundError):
@@ -148,8 +153,7 @@ def _content(path: str, directory: int, name: str) -> bytes:
     except FileNotFoundError:
         return b""
     except OSError as error:
-        reason = "it is a symbolic link" if os.path.islink(os.path.join(path, name)) else error.strerror
-        raise StateError(f"the assignments {os.path.join(path, name)} cannot be used: {reason}") from error
+        raise StateError(f"the assignments {os.path.join(path, name)} cannot be used: {error.strerror}") from error
     with open(fd, "rb") as file:
         return file.read(_SIZE_LIMIT)
 
@@ -163,7 +167,7 @@ def _parse(path: str, host: str, content: bytes) -> tuple[tuple[Assignment, ...]
         return (), False
     first, *lines = os.fsdecode(content).split("\n")
     word, _, version = first.partition(" ")
-    if word == _HEADER and version.isascii() and version.isdigit() and int(version) > _VERSION:
+    if word == _HEADER and version.isascii() and version.isdigit() and (len(version) > 9 or int(version) > _VERSION):
         where = os.path.join(path, file_name(host))
         raise StateError(f"the assignments {where} are of a newer portguard", "update portguard")
     found: dict[int, Assignment] = {}

@@ -15,7 +15,8 @@ import time
 from portguard.errors import LockTimeoutError, StateError
 
 LOCK_DEADLINE = 5.0  # seconds
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.0002, 0.02  # seconds
+# Soon the same for everybody who waits: longer pauses for those who wait longer would starve them.
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.0005, 0.005  # seconds
 _LOCK_OFFSET = 1 << 40  # beyond all data: Windows' locks are mandatory
 
 
@@ -24,7 +25,12 @@ def open_private(path: str, directory: int, name: str, flags: int) -> int:
     flags |= getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
     if directory < 0:
         return os.open(os.path.join(path, name), flags | getattr(os, "O_BINARY", 0), 0o600)
-    fd = os.open(name, flags, 0o600, dir_fd=directory)
+    try:
+        fd = os.open(name, flags, 0o600, dir_fd=directory)
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise OSError(error.errno, f"{name} is a symbolic link") from error
+        raise
     status = os.fstat(fd)
     is_plain = stat.S_ISREG(status.st_mode) and status.st_uid == os.geteuid() and status.st_nlink <= 1
     if not is_plain or stat.S_IMODE(status.st_mode) & 0o077:

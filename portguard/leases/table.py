@@ -32,7 +32,7 @@ _PORTS = 65536
 _END = struct.Struct("<Q")
 _ENDS_AT = 4096
 _RECORD = struct.Struct("<QQIHH")  # taken at, start of the process, its pid, protocol bits, kind
-_RECORD_SIZE = 256  # the rest: what for, NUL, on which addresses, NUL, where it was taken, NUL; cut where it is longer
+_RECORD_SIZE = 512  # the rest: what for, NUL, on which addresses, NUL, where it was taken, NUL; cut where it is longer
 _WORD_SIZE = 48
 _RECORDS_AT = _ENDS_AT + _PORTS * _END.size
 _SIZE_LIMIT = _RECORDS_AT + _PORTS * _RECORD_SIZE
@@ -85,20 +85,21 @@ class Table:
         self.clock = clock
         self._is_alive = is_alive
 
-    def unleased(self, ports: Sequence[int]) -> list[int]:
-        """Return those of `ports` that have no unexpired lease, in their order.
+    def unleased(self, ports: Sequence[int]) -> Iterator[int]:
+        """Yield those of `ports` that have no unexpired lease, in their order.
 
         Where most are leased, thousands are passed over at every call: a record is read only where the end does not
-        tell.
+        tell, and nobody has been content with an earlier port.
         """
         if not ports:
-            return []
+            return
         first, size = min(ports), (max(ports) - min(ports) + 1) * _END.size
         ends = memoryview(read_at(self._fd, size, _ENDS_AT + first * _END.size).ljust(size, b"\0")).cast("Q")
         now = self.clock()
         latest = now + MAX_TTL * 1000
-        likely = [port for port in ports if not now < ends[port - first] <= latest]
-        return [port for port in likely if not ends[port - first] or self.lease(port) is None]
+        for port in [port for port in ports if not now < ends[port - first] <= latest]:
+            if not ends[port - first] or self.lease(port) is None:
+                yield port
 
     def lease(self, port: int) -> Lease | None:
         """Return the unexpired lease on `port`, or None.
@@ -196,23 +197,46 @@ def readable(
     *,
     clock: Callable[[], int] = now,
     is_alive: Callable[[int, int], bool] = nobody_is_known_dead,
+    is_required: bool = False,
 ) -> Iterator[Table | None]:
-    """Open the table for reading what is leased, without its lock; None where there is none that can be understood."""
+    """Open the table for reading what is leased, without its lock; None where there is none that can be understood.
+
+    Raises StateError, if `is_required`, for one that is there and cannot be used.
+    """
+    fd = -1
     try:
-        directory = open_directory(path, create=False)
+        fd = _open_readable(path, name_of(key))
     except StateError:
-        yield None
-        return
+        if is_required and os.path.lexists(path):
+            raise
     try:
-        fd = open_private(path, directory, name_of(key), os.O_RDONLY)
-    except (OSError, StateError):
-        fd = -1
+        yield Table(fd, clock, is_alive) if fd >= 0 else None
+    finally:
+        if fd >= 0:
+            os.close(fd)
+
+
+def _open_readable(path: str, name: str) -> int:
+    """Return a descriptor of the table, -1 where there is none yet. Raises StateError where it cannot be used."""
+    directory = open_directory(path, create=False)
+    fd = -1
     try:
-        yield Table(fd, clock, is_alive) if fd >= 0 and _version_of(fd) == _VERSION else None
+        fd = open_private(path, directory, name, os.O_RDONLY)
+        version = _version_of(fd)
+        if version is not None and version > _VERSION:
+            raise StateError(_newer(path, name), "update portguard")
+        if version == _VERSION:
+            fd, found = -1, fd
+            return found
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        raise StateError(f"the lease table {os.path.join(path, name)} cannot be used: {error.strerror}") from error
     finally:
         for descriptor in (fd, directory):
             if descriptor >= 0:
                 os.close(descriptor)
+    return -1
 
 
 def _check_header(path: str, directory: int, name: str, fd: int) -> None:
@@ -224,7 +248,7 @@ def _check_header(path: str, directory: int, name: str, fd: int) -> None:
     if version == _VERSION and os.fstat(fd).st_size <= _SIZE_LIMIT:
         return
     if version is not None and version > _VERSION:
-        raise StateError(f"the lease table {os.path.join(path, name)} is of a newer portguard", "update portguard")
+        raise StateError(_newer(path, name), "update portguard")
     if version == _UNWRITTEN:
         _remove_dead_tables(directory, name)
     else:
@@ -232,6 +256,10 @@ def _check_header(path: str, directory: int, name: str, fd: int) -> None:
         set_aside(path, directory, name, read_at(fd, _ASIDE_LIMIT, 0))
     os.ftruncate(fd, 0)
     write_at(fd, _HEADER.pack(_MAGIC, _VERSION, 0), 0)
+
+
+def _newer(path: str, name: str) -> str:
+    return f"the lease table {os.path.join(path, name)} is of a newer portguard"
 
 
 def _version_of(fd: int) -> int | None:
@@ -248,7 +276,10 @@ def _remove_dead_tables(directory: int, name: str) -> None:
     if directory < 0:
         return
     boot = name.rpartition("-")[0]
-    for other in os.listdir(directory):
+    others: list[str] = []
+    with contextlib.suppress(OSError):  # who cannot clear up can still lease
+        others = os.listdir(directory)
+    for other in others:
         if other.startswith("leases-") and other.endswith(".table") and not other.startswith(boot):
             with contextlib.suppress(OSError):
                 if time.time() - os.stat(other, dir_fd=directory).st_mtime > MAX_TTL:

@@ -80,17 +80,19 @@ def choose(table: Table | None, count: int, candidates: Iterable[int], refuse: C
     size = _FIRST_BLOCK
     while len(ports) < count and (block := list(islice(rest, size))):
         size = _NEXT_BLOCKS
-        unleased = block if table is None else table.unleased(block)
-        if len(unleased) < len(block):
-            refused["leased"] = refused.get("leased", 0) + len(block) - len(unleased)
-        for port in unleased:
+        seen = 0
+        for port in block if table is None else table.unleased(block):
+            seen += 1
+            reason = refuse(port)
+            if reason is not None:
+                refused[reason] = refused.get(reason, 0) + 1
+                continue
+            ports.append(port)
             if len(ports) == count:
                 break
-            reason = refuse(port)
-            if reason is None:
-                ports.append(port)
-            else:
-                refused[reason] = refused.get(reason, 0) + 1
+        else:
+            if seen < len(block):
+                refused["leased"] = refused.get("leased", 0) + len(block) - seen
     return Taken(tuple(ports), None, refused)
 
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
         FreeReport,
         Holder,
         LeaseInfo,
+        LintReport,
         Listing,
         Note,
         PortInfo,
@@ -56,6 +57,8 @@ def empty(command: str | None) -> dict[str, Any]:
         return {"leases": []}
     if command == "env":
         return {"config": None, "isolated": None, "ports": [], "variables": {}}
+    if command == "lint":
+        return {"config": None, "sources": [], "findings": [], "ignored": 0}
     if command == "run":
         return empty("check")
     return {"ports": []} if command in ("free", "info") else {}
@@ -131,6 +134,26 @@ def leases(found: Iterable[LeaseInfo]) -> dict[str, Any]:
             }
             for item in found
         ]
+    }
+
+
+def lint(report: LintReport) -> dict[str, Any]:
+    """Return the `data` of a judgement."""
+    return {
+        "config": report.config,
+        "sources": list(report.sources),
+        "findings": [
+            {
+                "id": item.id,
+                "severity": item.severity,
+                "message": item.message,
+                "hint": item.hint,
+                "name": item.name,
+                "source": {"file": item.source.file, "line": item.source.line, "column": item.column},
+            }
+            for item in report.findings
+        ],
+        "ignored": report.ignored,
     }
 
 

@@ -11,9 +11,12 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from portguard.model import CheckReport, Holder, Note, PortReport, Process
+    from portguard.model import CheckReport, Finding, Holder, LintReport, Note, PortReport, Process
 
-_COLOURS = {"conflict": "\x1b[1;31m", "unavailable": "\x1b[1;31m", "unknown": "\x1b[1;33m"}
+_COLOURS = {"conflict": "\x1b[1;31m", "unavailable": "\x1b[1;31m", "unknown": "\x1b[1;33m"} | {
+    "error": "\x1b[1;31m",
+    "warning": "\x1b[1;33m",
+}
 _RESET = "\x1b[0m"
 _PATH_LIMIT = 72
 _LINE_LIMIT = 400
@@ -30,6 +33,26 @@ def conflicts(report: CheckReport, cwd: str, hint: str | None) -> str:
     """Return why a command is not run: a paragraph for each port that cannot be had, and what else would help."""
     paragraphs = [_paragraph(port, cwd, colour=False) for port in report.ports]
     return "\n".join([*paragraphs, *([f"next: {safe(hint)}"] if hint else [])]) + "\n"
+
+
+def lint(report: LintReport, cwd: str, *, colour: bool) -> str:
+    """Return a line for each finding, its hint below it, and one line of sums."""
+    lines = [line for item in report.findings for line in _finding(item, cwd, colour=colour)]
+    counts = [
+        f"{count} {kind}{'s' if count > 1 else ''}"
+        for kind in ("error", "warning")
+        if (count := sum(item.severity == kind for item in report.findings))
+    ]
+    off = f", {report.ignored} turned off" if report.ignored else ""
+    source = next(iter(report.sources), None)
+    return "\n".join([*lines, f"{', '.join(counts) or 'no findings'}{off} ({_path(source, cwd)})"]) + "\n"
+
+
+def _finding(item: Finding, cwd: str, *, colour: bool) -> list[str]:
+    parts = [_path(item.source.file, cwd), *(str(part) for part in (item.source.line, item.column) if part)]
+    severity = f"{_COLOURS[item.severity]}{item.severity}{_RESET}" if colour else item.severity
+    line = f"{':'.join(parts)}: {severity} {item.id}: {safe(item.message, _LINE_LIMIT)}"
+    return [line, *([f"  next: {safe(item.hint, _LINE_LIMIT)}"] if item.hint else [])]
 
 
 def _paragraph(port: PortReport, cwd: str, *, colour: bool) -> str:

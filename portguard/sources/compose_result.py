@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from portguard._namedtuple import NamedTuple
-from portguard.model import Note
+from portguard.model import Note, Source
 from portguard.sources import port_spec
 from portguard.sources.compose_files import shown
 
@@ -92,7 +92,9 @@ class Result:
         if span is None:
             if entry.missing:
                 names = " and ".join(dict.fromkeys(entry.missing))
-                self.notes.append(Note("random-port", f"{title} gets any free port: {names} is empty"))
+                self.notes.append(
+                    Note("random-port", f"{title} gets any free port: {names} is empty", Source(entry.file, entry.line))
+                )
         elif mapping.protocol in ("tcp", "udp"):
             protocol: Protocol = "udp" if mapping.protocol == "udp" else "tcp"
             self.ports.append(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 
@@ -17,6 +18,8 @@ def execute(command: Sequence[str], environ: Mapping[str, str], passed: Sequence
 
     Returns only on Windows, which cannot do that: the exit code of a child.
     """
+    if not command[0]:
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
     if os.name == "nt":
         import subprocess  # there is no exec that waits
 
@@ -30,7 +33,7 @@ def execute(command: Sequence[str], environ: Mapping[str, str], passed: Sequence
         if stream is not None:
             stream.flush()
     _place(passed)
-    os.execvpe(command[0], list(command), dict(environ))  # noqa: S606 - no shell is what is wanted
+    os.execvpe(command[0], list(command), _uncoerced(environ))  # noqa: S606 - no shell is what is wanted
 
 
 def _place(passed: Sequence[int]) -> None:
@@ -43,3 +46,18 @@ def _place(passed: Sequence[int]) -> None:
     above = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _FIRST_PASSED + len(passed)) for fd in passed]
     for number, fd in enumerate(above):
         os.dup2(fd, _FIRST_PASSED + number, inheritable=True)
+
+
+def _uncoerced(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the variables without what Python has set for itself in the C locale (PEP 538)."""
+    found = dict(environ)
+    if found.get("LC_CTYPE") not in ("C.UTF-8", "C.utf8", "UTF-8"):
+        return found
+    try:
+        with open("/proc/self/environ", "rb") as file:  # as it was when this process began
+            pairs = [os.fsdecode(pair).partition("=") for pair in file.read().split(b"\0")]
+    except OSError:
+        return found
+    before = {name: value for name, _, value in pairs}
+    del found["LC_CTYPE"]
+    return found | ({"LC_CTYPE": before["LC_CTYPE"]} if "LC_CTYPE" in before else {})

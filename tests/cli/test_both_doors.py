@@ -58,7 +58,7 @@ FLAGS = {
     "who": ["--json"],
 }
 TEXT_OPTIONS: dict[str, list[str]] = {name: [] for name in COMMANDS} | {
-    "check": ["--config"],
+    "check": ["--config", "--format"],
     "env": ["--config", "--format", "--write"],
     "free": ["--range"],
     "run": ["--config"],
@@ -211,6 +211,8 @@ def test_the_small_door_takes_most_of_what_is_plainly_spelled() -> None:
         ("check --json 3000 53/udp", ("check", {"as_json": True, "targets": ["3000", "53/udp"]})),
         ("check --config=a.toml -q", ("check", {"config": "a.toml", "is_quiet": True})),
         ("check --strict web", ("check", {"is_strict": True, "targets": ["web"]})),
+        ("check --format github", ("check", {"output_format": "github"})),
+        ("check --format=sarif 3000", ("check", {"output_format": "sarif", "targets": ["3000"]})),
         ("free", ("free", {})),
         ("free -n 5 --json", ("free", {"count": 5, "as_json": True})),
         ("free --count=2 --ttl 5 --tcp --udp", ("free", {"count": 2, "ttl": 5, "is_tcp": True, "is_udp": True})),
@@ -243,6 +245,7 @@ def test_the_usual_spellings_go_through_the_small_door(words: str, call: Call) -
         "check": {
             "targets": [],
             "config": None,
+            "output_format": "text",
             "as_json": False,
             "is_quiet": False,
             "is_strict": False,

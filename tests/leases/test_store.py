@@ -31,7 +31,7 @@ from tests.worlds.users import as_user
 _TIMEOUT = 60.0
 _MS_RDONLY, _MS_REMOUNT = 0x1, 0x20
 _HEADER = struct.Struct("<8sII")  # magic, version, reserved
-_TABLE_SIZE = 4_096 + 65_536 * (8 + 256)
+_TABLE_SIZE = 4_096 + 65_536 * (8 + 512)
 _ASIDE_SIZE = 2**20
 _UNKNOWN_USER = 2_000_000_011  # in nobody's user database
 
