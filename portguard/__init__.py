@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from portguard.api.hold import hold as hold
     from portguard.api.info import info as info
     from portguard.api.leases import list_leases as list_leases
+    from portguard.api.lint import lint as lint
     from portguard.api.listing import list_ports as list_ports
     from portguard.api.who import who as who
     from portguard.errors import ConfigError as ConfigError
@@ -36,10 +37,12 @@ if TYPE_CHECKING:
     from portguard.model import Connection as Connection
     from portguard.model import EnvPort as EnvPort
     from portguard.model import EnvReport as EnvReport
+    from portguard.model import Finding as Finding
     from portguard.model import FreePort as FreePort
     from portguard.model import FreeReport as FreeReport
     from portguard.model import Holder as Holder
     from portguard.model import LeaseInfo as LeaseInfo
+    from portguard.model import LintReport as LintReport
     from portguard.model import Listener as Listener
     from portguard.model import Listing as Listing
     from portguard.model import Note as Note
@@ -59,6 +62,7 @@ _HOMES = {
     "portguard.api.hold": ("Held", "hold"),
     "portguard.api.info": ("info",),
     "portguard.api.leases": ("list_leases",),
+    "portguard.api.lint": ("lint",),
     "portguard.api.listing": ("list_ports",),
     "portguard.api.who": ("who",),
     "portguard.errors": (
@@ -75,10 +79,12 @@ _HOMES = {
         "Connection",
         "EnvPort",
         "EnvReport",
+        "Finding",
         "FreePort",
         "FreeReport",
         "Holder",
         "LeaseInfo",
+        "LintReport",
         "Listener",
         "Listing",
         "Note",

@@ -230,6 +230,43 @@ def build(commands: Mapping[str, Callable[..., int]]) -> typer.Typer:
         return commands["leases"](words=list(words or ()), is_all=is_all, is_dry=is_dry, as_json=as_json)
 
     @app.command()
+    def lint(
+        paths: Annotated[
+            list[str] | None,
+            typer.Argument(metavar="[FILE]...", help="Judge the projects of these files. Default: here."),
+        ] = None,
+        config: Annotated[
+            str | None, typer.Option(metavar="FILE", help="Read this config instead of searching upwards for one.")
+        ] = None,
+        output_format: Annotated[
+            str, typer.Option("--format", metavar="FORMAT", help="text (the default), json, github or sarif.")
+        ] = "text",
+        is_strict: Annotated[bool, typer.Option("--strict", help="Warnings fail, too.")] = False,
+        as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+    ) -> int:
+        """Tell whether the declarations are sane, and in step with compose, .env and devcontainer. Binds nothing."""
+        return commands["lint"](
+            paths=list(paths or ()),
+            config=config,
+            output_format=output_format,
+            is_strict=is_strict,
+            as_json=as_json,
+        )
+
+    @app.command()
+    def init(
+        is_forced: Annotated[bool, typer.Option("--force", help="Write it anew where there is one.")] = False,
+        as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+    ) -> int:
+        """Write a portguard.toml from what the repository says already."""
+        return commands["init"](is_forced=is_forced, as_json=as_json)
+
+    @app.command()
+    def schema(as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False) -> int:
+        """Print the JSON Schema of portguard.toml."""
+        return commands["schema"](as_json=as_json)
+
+    @app.command()
     def info(
         ports: Annotated[list[str], typer.Argument(metavar="PORT[/udp]...", help="Port numbers.")],
         as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,

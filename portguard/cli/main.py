@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Any
 
-COMMANDS = ("check", "env", "free", "info", "leases", "list", "run", "who")
+COMMANDS = ("check", "env", "free", "info", "init", "leases", "lint", "list", "run", "schema", "who")
 ANNOTATED = ("check", "lint")  # whose `--format` has github and sarif; that of `env` means something else by github
 BUG = 4
 INTERRUPTED = 130

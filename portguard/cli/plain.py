@@ -29,6 +29,7 @@ _FLAGS = {
     },
     "env": {"--isolated": "is_isolated", "--move": "is_moving", "--json": "as_json"},
     "info": {"--json": "as_json"},
+    "lint": {"--strict": "is_strict", "--json": "as_json"},
     "leases": {"--all": "is_all", "--dry-run": "is_dry", "--json": "as_json"},
     "run": {
         "--isolated": "is_isolated",
@@ -61,13 +62,20 @@ _VALUES: dict[str, dict[str, tuple[str, type]]] = {
     "env": {"--config": ("config", str), "--format": ("output_format", str), "--write": ("write", str)},
     "info": {},
     "leases": {},
+    "lint": {"--config": ("config", str), "--format": ("output_format", str)},
     "list": {},
     "run": {"--config": ("config", str)},
     "who": {},
 }
 _POSITIONAL = {
-    "check": "targets", "env": "names", "info": "ports", "leases": "words", "run": "names", "who": "ports",
-}  # fmt: skip
+    "check": "targets",
+    "env": "names",
+    "info": "ports",
+    "leases": "words",
+    "lint": "paths",
+    "run": "names",
+    "who": "ports",
+}
 _NEEDS_POSITIONAL = {"info", "who"}
 _DEFAULTS: dict[str, dict[str, Any]] = {
     "check": {"config": None, "output_format": "text"},
@@ -75,6 +83,7 @@ _DEFAULTS: dict[str, dict[str, Any]] = {
     "env": {"config": None, "output_format": "dotenv", "write": None},
     "info": {},
     "leases": {},
+    "lint": {"config": None, "output_format": "text"},
     "list": {},
     "run": {"config": None},
     "who": {},

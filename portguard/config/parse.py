@@ -24,8 +24,9 @@ if TYPE_CHECKING:
 
 DECLARATION_LIMIT = 512
 KEYS = ("port", "host", "protocol", "env", "service", "owner", "optional", "hold", "description")
-_ROOT_KEYS = ("ports", "compose")
+_ROOT_KEYS = ("ports", "compose", "lint")
 _COMPOSE_KEYS = ("files",)
+_LINT_KEYS = ("ignore",)
 _TEXT_LIMIT = 1000
 _NAME_LIMIT = 63
 _DEEPEST = 64
@@ -42,10 +43,14 @@ _DIGITS = "0123456789"
 
 
 class Config(NamedTuple):
-    """What a config says: its declarations in the order of the file, and the compose files it names."""
+    """What a config says: its declarations in the order of the file, the compose files it names, and what lint ignores.
+
+    `ignored` maps the ids of findings to the reasons given; whether there are such findings is not judged here.
+    """
 
     declarations: tuple[Declaration, ...]
     compose_files: tuple[str, ...]
+    ignored: dict[str, str] = {}  # noqa: RUF012 - a default that nobody writes to; a Config is only read
 
 
 class Problem(NamedTuple):
@@ -134,9 +139,10 @@ class _Checker:
             if key not in _ROOT_KEYS:
                 self._add((*config.prefix, key), f'unknown key "{key}"', closest(key, _ROOT_KEYS), at_key=True)
         files = self._compose((*config.prefix, "compose"), table["compose"]) if "compose" in table else ()
+        ignored = self._lint((*config.prefix, "lint"), table["lint"]) if "lint" in table else {}
         if files and "ports" not in table:
-            return Config((), files)
-        return Config(tuple(self._ports(table, config)), files)
+            return Config((), files, ignored)
+        return Config(tuple(self._ports(table, config)), files, ignored)
 
     def _compose(self, path: Path, value: Any) -> tuple[str, ...]:
         if not isinstance(value, dict):
@@ -154,6 +160,26 @@ class _Checker:
             if not isinstance(item, str) or not item or "\0" in item:
                 self._add((*path, "files", index), "a compose file is named by its path")
         return tuple(item for item in files if isinstance(item, str))
+
+    def _lint(self, path: Path, value: Any) -> dict[str, str]:
+        if not isinstance(value, dict):
+            self._add(path, f'"lint" must be a table with "ignore", not {_kind(value)}')
+            return {}
+        for key in value:
+            if key not in _LINT_KEYS:
+                self._add((*path, key), f'unknown key "{key}" in "lint"', closest(key, _LINT_KEYS), at_key=True)
+        path, ignore = (*path, "ignore"), value.get("ignore", {})
+        if not isinstance(ignore, dict):
+            self._add(path, f'"ignore" must be a table of findings and reasons, not {_kind(ignore)}')
+            return {}
+        for key, reason in ignore.items():
+            if not _is_finding(key):
+                self._add((*path, key), f'"{key}" cannot be a finding: an id is of a-z 0-9 -', at_key=True)
+            if not isinstance(reason, str):
+                self._add((*path, key), f"the reason is a string, not {_kind(reason)}")
+            elif not reason:
+                self._add((*path, key), f'"{key}" is ignored without a reason: say why')
+        return ignore
 
     def _ports(self, table: dict[str, Any], config: ConfigText) -> list[Declaration]:
         dotted = ".".join((*config.prefix, "ports"))
@@ -316,6 +342,11 @@ class _Checker:
 
 def _is_variable(name: str) -> bool:
     return 0 < len(name) <= 64 and name[0] in _UPPER and not name.strip(_UPPER + _DIGITS + "_")
+
+
+def _is_finding(key: str) -> bool:
+    letters = _UPPER.lower()
+    return bool(key) and key[0] in letters and not key.strip(letters + _DIGITS + "-")
 
 
 def _meet(first: str, second: str) -> bool:

@@ -57,6 +57,8 @@ def empty(command: str | None) -> dict[str, Any]:
         return {"leases": []}
     if command == "env":
         return {"config": None, "isolated": None, "ports": [], "variables": {}}
+    if command == "init":
+        return {"path": None, "written": False, "sources": [], "text": None, "notes": []}
     if command == "lint":
         return {"config": None, "sources": [], "findings": [], "ignored": 0}
     if command == "run":

@@ -14,12 +14,12 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from portguard.cli import app as typer_door
-from portguard.cli import check, env, free, info, leases, plain, run, who
+from portguard.cli import check, env, free, info, init, leases, lint, plain, run, schema, who
 from portguard.cli import list as list_command
 
 Call = tuple[str, dict[str, Any]]
 
-COMMANDS = ("check", "env", "free", "info", "leases", "list", "run", "who")
+COMMANDS = ("check", "env", "free", "info", "init", "leases", "lint", "list", "run", "schema", "who")
 
 _CALLS: list[Call] = []
 
@@ -52,7 +52,10 @@ FLAGS = {
     "env": ["--isolated", "--move", "--json"],
     "free": ["--tcp", "--udp", "--both", "--no-lease", "--json"],
     "info": ["--json"],
+    "init": ["--force", "--json"],
     "leases": ["--all", "--dry-run", "--json"],
+    "lint": ["--strict", "--json"],
+    "schema": ["--json"],
     "list": ["--all", "--tcp", "--udp", "-4", "-6", "--mine", "--by-project", "--json"],
     "run": ["--isolated", "--move", "--no-hold", "--pass-fd", "--json"],
     "who": ["--json"],
@@ -60,11 +63,12 @@ FLAGS = {
 TEXT_OPTIONS: dict[str, list[str]] = {name: [] for name in COMMANDS} | {
     "check": ["--config", "--format"],
     "env": ["--config", "--format", "--write"],
+    "lint": ["--config", "--format"],
     "free": ["--range"],
     "run": ["--config"],
 }
 NUMBER_OPTIONS: dict[str, list[str]] = {name: [] for name in COMMANDS} | {"free": ["--count", "-n", "--ttl", "--hold"]}
-TAKES_TARGETS = ("check", "env", "info", "leases", "run", "who")
+TAKES_TARGETS = ("check", "env", "info", "leases", "lint", "run", "who")
 
 TARGETS = st.sampled_from(["web", "3000", "53/udp", "127.0.0.1:5432", "[::1]:80", "a.b-c_d", "db", "8080/tcp", "*:80"])
 TEXTS = st.sampled_from(["portguard.toml", "50000-50999", "1-65535", "a=b", "../x/pyproject.toml", "9-1", "x y"])
@@ -230,6 +234,9 @@ def test_the_small_door_takes_most_of_what_is_plainly_spelled() -> None:
         ("run web --no-hold -- x -q", ("run", {"names": ["web"], "is_unheld": True, "command": ["x", "-q"]})),
         ("run --pass-fd --config a -- x", ("run", {"is_passing": True, "config": "a", "command": ["x"]})),
         ("leases", ("leases", {})),
+        ("lint", ("lint", {})),
+        ("lint --strict portguard.toml", ("lint", {"is_strict": True, "paths": ["portguard.toml"]})),
+        ("lint --format sarif", ("lint", {"output_format": "sarif"})),
         ("leases release 3000 web", ("leases", {"words": ["release", "3000", "web"]})),
         ("leases prune --dry-run", ("leases", {"words": ["prune"], "is_dry": True})),
         ("list", ("list", {})),
@@ -271,6 +278,7 @@ def test_the_usual_spellings_go_through_the_small_door(words: str, call: Call) -
             "is_moving": False,
             "as_json": False,
         },
+        "lint": {"paths": [], "config": None, "output_format": "text", "is_strict": False, "as_json": False},
         "leases": {"words": [], "is_all": False, "is_dry": False, "as_json": False},
         "run": {
             "names": [],
@@ -307,7 +315,10 @@ def test_the_usual_spellings_go_through_the_small_door(words: str, call: Call) -
         ("env", env.run),
         ("free", free.run),
         ("info", info.run),
+        ("init", init.run),
         ("leases", leases.run),
+        ("lint", lint.run),
+        ("schema", schema.run),
         ("list", list_command.run),
         ("run", run.run),
         ("who", who.run),
