@@ -22,6 +22,14 @@ _EPILOG = (
 )
 
 
+# What several commands take.
+_Config = Annotated[
+    str | None, typer.Option(metavar="FILE", help="Read this config instead of searching upwards for one.")
+]
+_Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+_Isolated = Annotated[bool, typer.Option("--isolated", help="Numbers of its own although this is no linked worktree.")]
+_Move = Annotated[bool, typer.Option("--move", help="Give what a stranger holds another number, and keep that.")]
+
 _COMMAND = "portguard.command"
 
 
@@ -74,13 +82,11 @@ def build(commands: Mapping[str, Callable[..., int]]) -> typer.Typer:
                 help="Declared names, or ports that need no declaration. Default: all that is declared.",
             ),
         ] = None,
-        config: Annotated[
-            str | None, typer.Option(metavar="FILE", help="Read this config instead of searching upwards for one.")
-        ] = None,
+        config: _Config = None,
         output_format: Annotated[
             str, typer.Option("--format", metavar="FORMAT", help="text (the default), json, github or sarif.")
         ] = "text",
-        as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+        as_json: _Json = False,
         is_quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing; the exit code answers.")] = False,
         is_strict: Annotated[
             bool,
@@ -121,7 +127,7 @@ def build(commands: Mapping[str, Callable[..., int]]) -> typer.Typer:
                 metavar="SECONDS", help="Lease it for so long, and have a process keep it bound (TCP, Linux)."
             ),
         ] = None,
-        as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+        as_json: _Json = False,
     ) -> int:
         """Give me free ports that no other caller is given, one a line."""
         return commands["free"](
@@ -141,22 +147,16 @@ def build(commands: Mapping[str, Callable[..., int]]) -> typer.Typer:
         names: Annotated[
             list[str] | None, typer.Argument(metavar="[NAME]...", help="Declared names. Default: all with a variable.")
         ] = None,
-        config: Annotated[
-            str | None, typer.Option(metavar="FILE", help="Read this config instead of searching upwards for one.")
-        ] = None,
+        config: _Config = None,
         output_format: Annotated[
             str, typer.Option("--format", metavar="FORMAT", help="dotenv (the default), shell, github or json.")
         ] = "dotenv",
         write: Annotated[
             str | None, typer.Option(metavar="FILE", help="Keep them in a marked block of this file instead.")
         ] = None,
-        is_isolated: Annotated[
-            bool, typer.Option("--isolated", help="Numbers of its own although this is no linked worktree.")
-        ] = False,
-        is_moving: Annotated[
-            bool, typer.Option("--move", help="Give what a stranger holds another number, and keep that.")
-        ] = False,
-        as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+        is_isolated: _Isolated = False,
+        is_moving: _Move = False,
+        as_json: _Json = False,
     ) -> int:
         """Print this checkout's ports as NAME=port.
 
@@ -179,15 +179,9 @@ def build(commands: Mapping[str, Callable[..., int]]) -> typer.Typer:
             list[str] | None,
             typer.Argument(metavar="[NAME]... -- COMMAND...", help="Declared names. Default: all that is declared."),
         ] = None,
-        config: Annotated[
-            str | None, typer.Option(metavar="FILE", help="Read this config instead of searching upwards for one.")
-        ] = None,
-        is_isolated: Annotated[
-            bool, typer.Option("--isolated", help="Numbers of its own although this is no linked worktree.")
-        ] = False,
-        is_moving: Annotated[
-            bool, typer.Option("--move", help="Give what a stranger holds another number, and keep that.")
-        ] = False,
+        config: _Config = None,
+        is_isolated: _Isolated = False,
+        is_moving: _Move = False,
         is_unheld: Annotated[
             bool, typer.Option("--no-hold", help="Do not keep the ports bound: for servers without SO_REUSEADDR.")
         ] = False,
@@ -224,7 +218,7 @@ def build(commands: Mapping[str, Callable[..., int]]) -> typer.Typer:
         ] = None,
         is_all: Annotated[bool, typer.Option("--all", help="release: all of this checkout's.")] = False,
         is_dry: Annotated[bool, typer.Option("--dry-run", help="prune: only tell.")] = False,
-        as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+        as_json: _Json = False,
     ) -> int:
         """List what is handed out, or give it back."""
         return commands["leases"](words=list(words or ()), is_all=is_all, is_dry=is_dry, as_json=as_json)
@@ -235,14 +229,12 @@ def build(commands: Mapping[str, Callable[..., int]]) -> typer.Typer:
             list[str] | None,
             typer.Argument(metavar="[FILE]...", help="Judge the projects of these files. Default: here."),
         ] = None,
-        config: Annotated[
-            str | None, typer.Option(metavar="FILE", help="Read this config instead of searching upwards for one.")
-        ] = None,
+        config: _Config = None,
         output_format: Annotated[
             str, typer.Option("--format", metavar="FORMAT", help="text (the default), json, github or sarif.")
         ] = "text",
         is_strict: Annotated[bool, typer.Option("--strict", help="Warnings fail, too.")] = False,
-        as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+        as_json: _Json = False,
     ) -> int:
         """Tell whether the declarations are sane, and in step with compose, .env and devcontainer. Binds nothing."""
         return commands["lint"](
@@ -256,20 +248,20 @@ def build(commands: Mapping[str, Callable[..., int]]) -> typer.Typer:
     @app.command()
     def init(
         is_forced: Annotated[bool, typer.Option("--force", help="Write it anew where there is one.")] = False,
-        as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+        as_json: _Json = False,
     ) -> int:
         """Write a portguard.toml from what the repository says already."""
         return commands["init"](is_forced=is_forced, as_json=as_json)
 
     @app.command()
-    def schema(as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False) -> int:
+    def schema(as_json: _Json = False) -> int:
         """Print the JSON Schema of portguard.toml."""
         return commands["schema"](as_json=as_json)
 
     @app.command()
     def info(
         ports: Annotated[list[str], typer.Argument(metavar="PORT[/udp]...", help="Port numbers.")],
-        as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+        as_json: _Json = False,
     ) -> int:
         """Tell what a port number means: range, names, whose default it is, and what this system does with it."""
         return commands["info"](ports=list(ports), as_json=as_json)
@@ -279,7 +271,7 @@ def build(commands: Mapping[str, Callable[..., int]]) -> typer.Typer:
         ports: Annotated[
             list[str], typer.Argument(metavar="PORT[/udp]|ADDRESS:PORT...", help="Ports; without protocol, both.")
         ],
-        as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+        as_json: _Json = False,
     ) -> int:
         """Tell who has a port, why, and what started it."""
         return commands["who"](ports=list(ports), as_json=as_json)
@@ -295,7 +287,7 @@ def build(commands: Mapping[str, Callable[..., int]]) -> typer.Typer:
         is_by_project: Annotated[
             bool, typer.Option("--by-project", help="In text, a table for each compose project or checkout.")
         ] = False,
-        as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+        as_json: _Json = False,
     ) -> int:
         """List what listens here, and who is behind it."""
         return commands["list"](

@@ -7,18 +7,15 @@ the environment and the lines before. Nothing is executed.
 
 from __future__ import annotations
 
-import os
-import stat
-
 from portguard._namedtuple import NamedTuple
+from portguard.sources import regular
 from portguard.sources.interpolation import TemplateError, substitute
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-SIZE_LIMIT = 1024 * 1024  # bytes
-_EXPANDED_LIMIT = 4 * SIZE_LIMIT  # characters of all values together
+_EXPANDED_LIMIT = 4 * regular.SIZE_LIMIT  # characters of all values together
 
 _SPACES = "\t\v\f\r \x85\xa0"  # on one line
 # Go's unicode.IsSpace, which is not Python's.
@@ -69,21 +66,9 @@ def read(
     `prepare` is given the text before it is understood. Raises OSError when it cannot be read, ValueError when it is
     larger than the limit or (DotenvError) malformed.
     """
-    try:
-        # O_NONBLOCK: opening a FIFO would wait for a writer.
-        fd = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0))
-    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+    text = regular.read(path)
+    if text is None:
         return None
-    try:
-        if not stat.S_ISREG(os.fstat(fd).st_mode):
-            return None
-        with open(fd, "rb", closefd=False) as file:
-            data = file.read(SIZE_LIMIT + 1)
-    finally:
-        os.close(fd)
-    if len(data) > SIZE_LIMIT:
-        raise ValueError(f"larger than {SIZE_LIMIT // 1024} KiB")
-    text = data.decode("utf-8-sig", "replace")
     return assignments(text if prepare is None else prepare(text), environ, keep_unresolved=keep_unresolved)
 
 

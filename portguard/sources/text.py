@@ -5,19 +5,17 @@ A command line is read as words, never as a program: nothing is expanded, looked
 
 from __future__ import annotations
 
-import os
 import re
-import stat
 
 from portguard._namedtuple import NamedTuple
 from portguard.rules.addresses import canonical
 from portguard.rules.ranges import LAST_PORT
+from portguard.sources import regular
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-SIZE_LIMIT = 1024 * 1024  # bytes
 _COMMAND_LIMIT = 4096  # characters of a command line that are read
 _DEEPEST = 3  # commands in the quotes of commands
 
@@ -58,25 +56,11 @@ class CommandPort(NamedTuple):
 
 
 def read(path: str) -> str | None:
-    """Return the text of the regular file at `path`, None when there is none; a byte order mark is skipped.
-
-    Raises OSError when it cannot be read, SourceError when it is larger than the limit.
-    """
+    """Do as `regular.read`, with SourceError for a file that is too large."""
     try:
-        # O_NONBLOCK: opening a FIFO would wait for a writer.
-        fd = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0))
-    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
-        return None
-    try:
-        if not stat.S_ISREG(os.fstat(fd).st_mode):
-            return None
-        with open(fd, "rb", closefd=False) as file:
-            data = file.read(SIZE_LIMIT + 1)
-    finally:
-        os.close(fd)
-    if len(data) > SIZE_LIMIT:
-        raise SourceError(None, f"larger than {SIZE_LIMIT // 1024} KiB")
-    return data.decode("utf-8-sig", "replace")
+        return regular.read(path)
+    except ValueError as error:
+        raise SourceError(None, str(error)) from error
 
 
 def port_number(value: object) -> int | None:

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from portguard.sources import dotenv
-from portguard.sources.dotenv import SIZE_LIMIT, DotenvError, assignments
+from portguard.sources.dotenv import DotenvError, assignments
+from portguard.sources.regular import SIZE_LIMIT
 
 # Each row after `A=1`, with X=env in the environment; None: not set.
 ROWS: dict[str, str | None] = {

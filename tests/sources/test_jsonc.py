@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from portguard.sources import jsonc
-from portguard.sources.text import SIZE_LIMIT, SourceError
+from portguard.sources.regular import SIZE_LIMIT
+from portguard.sources.text import SourceError
 
 TEXTS = st.text(st.sampled_from('ab"\\/*,:{}[]\n\té\U0001f600 '), max_size=8)
 VALUES = st.recursive(

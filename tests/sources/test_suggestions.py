@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from portguard.model import Source, Suggestion
 from portguard.rules import env_block
-from portguard.sources import devcontainer, env_ports, package_json, procfile, text
+from portguard.sources import devcontainer, env_ports, package_json, procfile, regular
 from portguard.sources.text import CommandPort, SourceError, command_ports
 
 Reader = Callable[[str], "tuple[Suggestion, ...] | None"]
@@ -61,7 +61,7 @@ def test_what_is_no_file(name: str, tmp_path: Path) -> None:
     os.mkfifo(path)
     assert read(str(path)) is None
     path.unlink()
-    path.write_bytes(b"#" * (text.SIZE_LIMIT + 1))
+    path.write_bytes(b"#" * (regular.SIZE_LIMIT + 1))
     with pytest.raises(SourceError, match=r"^larger than 1024 KiB$") as caught:
         read(str(path))
     assert caught.value.line is None
