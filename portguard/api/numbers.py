@@ -103,8 +103,8 @@ def find(
     """Return the checkout's own numbers for those of `items` that have a variable.
 
     `taken` are numbers not to be given, `explicit` the names of those that a variable moves, which need none;
-    `preferred` are numbers to be tried first. Raises
-    StateError and NoFreePortError where numbers are to be taken and cannot be; looking only costs a note.
+    `preferred` are numbers to be tried first. Raises StateError and NoFreePortError where numbers are to be taken and
+    cannot be; looking only costs a note.
     """
     # Declarations that share a variable share its number, which goes by the name of the first of them.
     groups: dict[str, list[Declaration]] = {}
