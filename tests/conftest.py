@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from tests import amount
 from tests.worlds import capabilities
 
 # The installed command, as users run it.
@@ -21,8 +22,10 @@ PORTGUARD = [str(Path(sys.executable).with_name("portguard"))]
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
-def pytest_configure() -> None:
+def pytest_configure(config: pytest.Config) -> None:
     """Let the tests' children be interrupted: a runner in the background or under nohup hands down ignored signals."""
+    if "slow" in (config.option.markexpr or ""):
+        os.environ[amount.WHOLE] = "1"
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
@@ -34,9 +37,13 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     capabilities.require_marked(item)
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave the slow tests to those who ask for them with `-m slow`."""
+    """Leave the slow tests to those who ask for them with `-m slow`, and the scaled ones whole."""
     if "slow" in (config.option.markexpr or ""):
+        for item in items:
+            if item.get_closest_marker("scaled") is not None:
+                item.add_marker("slow")
         return
     kept = [item for item in items if item.get_closest_marker("slow") is None]
     config.hook.pytest_deselected(items=[item for item in items if item not in kept])

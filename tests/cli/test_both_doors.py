@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from portguard.cli import app as typer_door
 from portguard.cli import check, env, free, info, init, leases, lint, plain, run, schema, who
 from portguard.cli import list as list_command
+from tests.amount import examples
 
 Call = tuple[str, dict[str, Any]]
 
@@ -153,7 +154,8 @@ def plain_lists() -> st.SearchStrategy[list[str]]:
 # --- the claims -----------------------------------------------------------------------------------
 
 
-@settings(max_examples=4_000, deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow])
+@pytest.mark.scaled
+@settings(max_examples=examples(4_000), deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow])
 @given(argument_lists())
 @example(["free", "--range", "--json"])
 @example(["free", "-n", "-n", "5"])

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from portguard.config.find import SIZE_LIMIT, ConfigText
 from portguard.config.parse import parse
 from portguard.errors import ConfigError
+from tests.amount import examples
 
 SECONDS = 1.0
 MEGABYTES = 100
@@ -104,6 +105,7 @@ def tokens(source: random.Random) -> bytes:
     return "".join(source.choices(pieces, k=source.randrange(1, 60))).encode("utf-8", "surrogatepass")
 
 
+@pytest.mark.scaled
 def test_20_000_random_texts() -> None:
     """Random bytes and shuffled config pieces raise ConfigError or are accepted, each within a second."""
     seed = random.SystemRandom().randrange(2**32)
@@ -111,7 +113,7 @@ def test_20_000_random_texts() -> None:
     slowest = 0.0
     accepted = 0
 
-    for index in range(20_000):
+    for index in range(examples(20_000)):
         data = source.randbytes(source.randrange(200)) if index % 4 == 0 else tokens(source)
         start = time.perf_counter()
         try:
@@ -121,7 +123,7 @@ def test_20_000_random_texts() -> None:
         slowest = max(slowest, time.perf_counter() - start)
 
     assert slowest < SECONDS, f"seed {seed}"
-    assert accepted < 20_000
+    assert accepted < examples(20_000)
 
 
 @settings(max_examples=500, deadline=None, suppress_health_check=[HealthCheck.too_slow])

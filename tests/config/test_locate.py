@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 import portguard.config.locate as locate_module
 from portguard.config.locate import locate
+from tests.amount import examples
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -731,7 +732,8 @@ def test_random_text(text: str) -> None:
     assert_sane(text)
 
 
-@settings(max_examples=2_000, deadline=None, database=None)
+@pytest.mark.scaled
+@settings(max_examples=examples(2_000), deadline=None, database=None)
 @given(st.lists(st.sampled_from(TOKENS), max_size=60).map("".join))
 def test_random_tokens(text: str) -> None:
     """Any string of TOML's tokens gives places inside it; if it is TOML, just those of tomli's paths."""

@@ -26,12 +26,13 @@ from portguard.config.parse import DECLARATION_LIMIT, KEYS, parse
 from portguard.errors import ConfigError
 from portguard.model import Declaration, Source
 from portguard.rules.addresses import canonical, expand, overlaps
+from tests.amount import examples
 
 ROOT = Path(__file__).parents[2]
 FILE = Path(portguard.__file__).parent / "config" / "portguard.schema.json"
 SCHEMA: dict[str, Any] = json.loads(FILE.read_text())
 DECLARATION = SCHEMA["definitions"]["declaration"]
-CONFIGS = 5_000
+CONFIGS = examples(5_000)
 
 # To most editors a format is a remark (section 7.2 of draft-07's validation allows that): no verdict may depend on it.
 VALIDATORS = (Draft7Validator(SCHEMA), Draft7Validator(SCHEMA, format_checker=FormatChecker()))
@@ -403,6 +404,7 @@ def toml_document(document: dict[str, Any]) -> str:
     return "".join(f"{toml(key)} = {toml(value)}\n" for key, value in document.items())
 
 
+@pytest.mark.scaled
 def test_schema_and_validator_agree() -> None:
     """The JSON Schema and our validator agree on 5,000 generated configs: correct ones, and ones with one mistake.
 

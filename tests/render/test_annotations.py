@@ -19,6 +19,7 @@ from portguard import model
 from portguard.model import CheckReport, Finding, PortReport, Source
 from portguard.render import annotations as ours
 from portguard.render.safe import safe
+from tests.amount import examples
 from tests.annotated import commands, read_sarif, schema_errors
 
 PIECES = (
@@ -72,7 +73,8 @@ def printable(text: str) -> str:
 # --- GitHub -----------------------------------------------------------------------------------------------------------
 
 
-@settings(max_examples=3_000, deadline=None, database=None)
+@pytest.mark.scaled
+@settings(max_examples=examples(3_000), deadline=None, database=None)
 @given(TEXTS, st.one_of(st.none(), TEXTS), NAMES, SEVERITIES)
 def test_a_message_is_read_back(message: str, hint: str | None, file: str, severity: Severity) -> None:
     """One line, one command; by the runner's rules it is the message, printable, and so is the file's name."""

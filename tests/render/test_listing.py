@@ -5,11 +5,13 @@ from __future__ import annotations
 import unicodedata
 from typing import Literal
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from portguard.model import Compose, Connection, Container, Holder, Listener, Listing, Process
 from portguard.render import listing as text
+from tests.amount import examples
 
 Protocol = Literal["tcp", "udp"]
 
@@ -113,7 +115,8 @@ def test_columns_are_aligned() -> None:
 # ---------------------------------------------------------------- hostile names
 
 
-@settings(max_examples=1_000, deadline=None, database=None)
+@pytest.mark.scaled
+@settings(max_examples=examples(1_000), deadline=None, database=None)
 @given(
     st.lists(
         st.one_of(st.text(max_size=40), st.text("\x1b\x9b[]2Jm\n\r\t\\\u202e\ud800\u2028", max_size=40)),

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from portguard.render.safe import safe
+from tests.amount import examples
 
 FORBIDDEN = {"Cc", "Cf", "Cs", "Zl", "Zp"}
 PRINTABLE = string.ascii_letters + string.digits + string.punctuation + " "
@@ -67,7 +68,8 @@ def _assert_safe(text: str, limit: int) -> None:
         assert len(kept) > limit - len("...") - len("\\U00000000")
 
 
-@settings(max_examples=20_000, deadline=None, database=None)
+@pytest.mark.scaled
+@settings(max_examples=examples(20_000), deadline=None, database=None)
 @given(st.binary(min_size=163, max_size=163).map(_draw))
 def test_safe(drawn: tuple[str, int]) -> None:
     """No control, format, surrogate or separating character; invertible, hence injective; never longer than asked for.

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from portguard.rules.env_block import BlockError, blanked, owner_of, replaced
 from portguard.sources.dotenv import assignments
+from tests.amount import examples
 
 BEGIN, END = "# >>> portguard env: /repo >>>", "# <<< portguard env <<<"
 BOM = b"\xef\xbb\xbf"
@@ -210,7 +211,8 @@ def newline_of(content: bytes) -> bytes:
     return b"\r\n" if content.partition(b"\n")[0].endswith(b"\r") else b"\n"
 
 
-@settings(max_examples=2_000, deadline=None)
+@pytest.mark.scaled
+@settings(max_examples=examples(2_000), deadline=None)
 @given(JUNK, VARIABLES, VARIABLES, OWNERS, OWNERS)
 def test_any_content_without_a_block_is_kept_before_it(
     content: bytes, first: dict[str, str], second: dict[str, str], owner: str, other: str
@@ -226,7 +228,8 @@ def test_any_content_without_a_block_is_kept_before_it(
     assert replaced(content, {}, owner) == content
 
 
-@settings(max_examples=2_000, deadline=None)
+@pytest.mark.scaled
+@settings(max_examples=examples(2_000), deadline=None)
 @given(st.tuples(JUNK, JUNK, JUNK), NEWLINES, st.sampled_from([b"", b"\n", b"\r\n"]), VARIABLES, VARIABLES)
 def test_any_content_around_a_block_is_kept(
     junk: tuple[bytes, bytes, bytes], newline: bytes, end: bytes, first: dict[str, str], second: dict[str, str]
@@ -261,7 +264,8 @@ def broken_line(content: bytes, variables: dict[str, str]) -> int | None:
     return None
 
 
-@settings(max_examples=2_000, deadline=None)
+@pytest.mark.scaled
+@settings(max_examples=examples(2_000), deadline=None)
 @given(
     st.lists(PIECES | st.sampled_from(MARKS), max_size=10).map(b"".join),
     VARIABLES,

@@ -13,8 +13,9 @@ import pytest
 
 from portguard.errors import ConfigError
 from portguard.sources import compose, dotenv
+from tests.amount import examples
 
-TEXTS = 20_000
+TEXTS = examples(20_000)
 SEED = 5
 # Pieces of compose files, YAML and templates; random rows of them reach deeper than random characters.
 YAML_PIECES = [
@@ -45,6 +46,7 @@ def rows(pieces: list[str], count: int) -> list[str]:
     return texts
 
 
+@pytest.mark.scaled
 def test_random_yaml(tmp_path: Path) -> None:
     """20,000 random texts as compose file: a project, or our own error with the file's name."""
     path = tmp_path / "compose.yaml"
@@ -61,6 +63,7 @@ def test_random_yaml(tmp_path: Path) -> None:
     assert read > TEXTS / 1000
 
 
+@pytest.mark.scaled
 def test_random_dotenv() -> None:
     """20,000 random texts as `.env`: assignments with the lines they stand in, or our own error with its line."""
     read = 0

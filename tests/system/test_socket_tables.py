@@ -24,12 +24,13 @@ from portguard.api import holders
 from portguard.errors import LookupFailedError
 from portguard.model import Socket
 from portguard.system import proc_net, sock_diag, sockets
+from tests.amount import examples
 from tests.worlds import netns, users
 
 Protocol = Literal["tcp", "udp"]
 
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="netlink and /proc/net are Linux's")
-_RANDOM = settings(max_examples=5000, deadline=None, database=None)
+_RANDOM = settings(max_examples=examples(5000), deadline=None, database=None)
 
 # How ss spells the states.
 _SS_STATES = {
@@ -454,6 +455,7 @@ def _datagram(data: bytes) -> bytes:
 
 
 @linux_only
+@pytest.mark.scaled
 @_RANDOM
 @given(st.binary(min_size=2, max_size=300), st.sampled_from(["tcp", "udp"]))
 def test_nonsense_from_netlink_is_a_failed_lookup(data: bytes, protocol: Protocol) -> None:
@@ -503,6 +505,7 @@ def test_sense_from_netlink_is_read() -> None:
 
 
 @linux_only
+@pytest.mark.scaled
 @_RANDOM
 @given(st.binary(min_size=1, max_size=240).map(_datagram))
 def test_split_and_parse_raise_what_they_say(data: bytes) -> None:
@@ -537,6 +540,7 @@ _lines = st.binary(max_size=80).map(lambda data: _line(data[:14]) if data[:1] < 
 
 
 @linux_only
+@pytest.mark.scaled
 @_RANDOM
 @given(_lines, st.sampled_from(["tcp", "udp"]))
 @example(_LINE_V4, "tcp")
