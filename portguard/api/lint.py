@@ -86,6 +86,8 @@ class _Linted:
         parsed = self._parsed(text)
         directory = place if text is None else os.path.dirname(text.path)
         stack = self._compose(directory, parsed, has_config=text is not None)
+        if text is None and stack is not None:
+            directory = os.path.dirname(stack.files[0])  # it may lie above; what belongs to it is beside it
         sources = ([text.path] if text else []) + list(stack.files if stack is not None else ())
         if text is None and stack is None and not self._problems:
             return LintReport(None, (), (), 0, 0)
@@ -127,7 +129,7 @@ class _Linted:
                 compose_files.named(names, directory, "the config names it") if names
                 else compose_files.find(directory, _STATIC)
             )  # fmt: skip
-            if files is None:
+            if files is None or (not names and _is_outside(files.directory, directory)):
                 return None
             return compose.read(files._replace(cwd=self._cwd), {**_required(files), **_STATIC})
         except ConfigError as error:
@@ -222,6 +224,14 @@ class _Linted:
             source = Source(file or (self._show(path) if path else None), line)
             found = rules.finding(rule, source, what, error.hint)
             self._problems.append(found._replace(column=column))
+
+
+def _is_outside(found: str, place: str) -> bool:
+    """Whether `found` lies above the checkout `place` is in: compose goes on there, what is committed does not."""
+    from portguard.config import find
+
+    root = find.checkout_root(place)
+    return root is not None and os.path.commonpath((found, root)) != root
 
 
 def placed(message: str) -> tuple[str | None, int | None, int | None, str]:

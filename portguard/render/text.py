@@ -44,8 +44,11 @@ def lint(report: LintReport, cwd: str, *, colour: bool) -> str:
         if (count := sum(item.severity == kind for item in report.findings))
     ]
     off = f", {report.ignored} turned off" if report.ignored else ""
-    source = next(iter(report.sources), None)
-    return "\n".join([*lines, f"{', '.join(counts) or 'no findings'}{off} ({_path(source, cwd)})"]) + "\n"
+    if not report.sources:
+        return "nothing to judge\n"
+    more = f" and {len(report.sources) - 1} more" if len(report.sources) > 1 else ""
+    where = f"({_path(report.sources[0], cwd)}{more})"
+    return "\n".join([*lines, f"{', '.join(counts) or 'no findings'}{off} {where}"]) + "\n"
 
 
 def _finding(item: Finding, cwd: str, *, colour: bool) -> list[str]:

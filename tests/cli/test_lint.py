@@ -367,6 +367,29 @@ def test_files_are_judged_with_their_projects(tmp_path: Path, answer: Answer) ->
     assert found(answer, tmp_path, "three/pyproject.toml") == []
 
 
+@pytest.mark.needs("git")
+def test_what_lies_above_the_checkout_is_not_committed_with_it(tmp_path: Path, portguard: Run) -> None:
+    """Compose would look there; lint would then say something else on every machine."""
+    write(tmp_path, {"compose.yaml": "broken: [", "repo/pyproject.toml": "[project]\n"})
+    subprocess.run(["git", "init", "--quiet", str(tmp_path / "repo")], check=True, capture_output=True)
+
+    done = portguard("lint", "pyproject.toml", cwd=tmp_path / "repo")
+
+    assert (done.returncode, done.stdout) == (0, "nothing to judge\n")
+
+
+def test_what_belongs_to_a_compose_file_above_is_judged_with_it(tmp_path: Path, answer: Answer) -> None:
+    """A hook names a file in a folder; the project is the one around it."""
+    write(
+        tmp_path,
+        {"compose.yaml": services(web="8080:80"), ".devcontainer/devcontainer.json": '{"forwardPorts": [1234]}'},
+    )
+
+    findings = found(answer, tmp_path, ".devcontainer/devcontainer.json")
+
+    assert [item["id"] for item in findings] == ["drift-devcontainer"]
+
+
 def test_nothing_to_judge_says_where_it_looked(tmp_path: Path, portguard: Run) -> None:
     """Exit 2, as for `check`."""
     done = portguard("lint", cwd=tmp_path)
@@ -379,7 +402,7 @@ def test_what_is_written_as_it_should_be_has_no_findings(tmp_path: Path, portgua
     """Quietly: one line, exit 0."""
     write(tmp_path, {"portguard.toml": CONFIG, "compose.yaml": COMPOSE, ".env.example": "WEB_PORT=8080\n"})
     done = portguard("lint", "--strict", cwd=tmp_path)
-    assert (done.returncode, done.stdout, done.stderr) == (0, "no findings (portguard.toml)\n", "")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "no findings (portguard.toml and 2 more)\n", "")
 
 
 def test_formats(tmp_path: Path, portguard: Run) -> None:
