@@ -6,12 +6,14 @@ import json
 import os
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import portguard as library
+from portguard.render import documents
 from portguard.rules.lint import RULES
 from tests.conftest import PORTGUARD, Run
 from tests.worlds import netns
@@ -19,7 +21,6 @@ from tests.worlds.capabilities import NOBODY
 from tests.worlds.users import as_user
 
 ROOT = Path(__file__).parents[2]
-Answer = Callable[..., dict[str, Any]]
 Files = dict[str, str]
 
 CONFIG = '[ports.web]\nport = 8080\nenv = "WEB_PORT"\nservice = "web"\n[compose]\nfiles = ["compose.yaml"]\n'
@@ -231,9 +232,10 @@ def write(directory: Path, files: Files) -> Path:
     return directory
 
 
-def found(answer: Answer, directory: Path, *arguments: str, **options: Any) -> list[dict[str, Any]]:
-    """Return the findings of `lint --json` there."""
-    findings: list[dict[str, Any]] = answer("lint", *arguments, cwd=directory, **options)["data"]["findings"]
+def found(directory: Path, *arguments: str) -> list[dict[str, Any]]:
+    """Return the findings of `lint` there, as its document has them."""
+    report = library.lint(*arguments, cwd=str(directory))
+    findings: list[dict[str, Any]] = documents.lint(report)["findings"]
     return findings
 
 
@@ -253,34 +255,34 @@ def test_every_finding_has_its_cases_and_its_line() -> None:
 
 @pytest.mark.parametrize(("rule", "files", "where", "what", "fixed"), ALL, ids=[case[0] for case in ALL])
 def test_a_finding(  # noqa: PLR0917 - a row of the table
-    tmp_path: Path, answer: Answer, portguard: Run, rule: str, files: Files, where: str, what: str, fixed: Files
+    tmp_path: Path, portguard: Run, rule: str, files: Files, where: str, what: str, fixed: Files
 ) -> None:
     """It is found at its place with its severity, and not once it is mended; errors fail, warnings do not."""
     bad, good = write(tmp_path / "bad", files), write(tmp_path / "good", fixed)
-    findings = [item for item in found(answer, bad) if item["id"] == rule]
+    findings = [item for item in found(bad) if item["id"] == rule]
 
     assert [place(item, bad) for item in findings] == [where]
     assert what in findings[0]["message"]
     assert findings[0]["severity"] == RULES[rule].severity
-    assert [item for item in found(answer, good) if item["id"] == rule] == []
+    assert [item for item in found(good) if item["id"] == rule] == []
     done = portguard("lint", cwd=bad)
-    assert done.returncode == int(any(item["severity"] == "error" for item in found(answer, bad)))
+    assert done.returncode == int(any(item["severity"] == "error" for item in found(bad)))
     assert f"{RULES[rule].severity} {rule}: " in done.stdout
-    assert portguard("lint", "--strict", cwd=bad).returncode == 1
+    assert library.lint(cwd=str(bad), strict=True).exit_code == 1
 
 
 @pytest.mark.parametrize(("rule", "files", "where", "what", "fixed"), ALL, ids=[case[0] for case in ALL])
 def test_a_finding_is_turned_off_with_a_reason(  # noqa: PLR0917 - a row of the table
-    tmp_path: Path, answer: Answer, rule: str, files: Files, where: str, what: str, fixed: Files
+    tmp_path: Path, rule: str, files: Files, where: str, what: str, fixed: Files
 ) -> None:
     """By its id in the config, and counted; a config that cannot be used cannot be turned off."""
     config = files.get("portguard.toml", '[compose]\nfiles = ["compose.yaml"]\n')
     if "[lint.ignore]" not in config:
         config += "[lint.ignore]\n"
     write(tmp_path, {**files, "portguard.toml": f'{config}{rule} = "we know"\n'})
-    before = len(found(answer, write(tmp_path / "other", files)))
+    before = len(found(write(tmp_path / "other", files)))
 
-    document = answer("lint", cwd=tmp_path)["data"]
+    document = documents.lint(library.lint(cwd=str(tmp_path)))
 
     is_broken = rule in ("schema", "port-zero") and where.startswith("portguard.toml")
     if rule == "schema" or is_broken:
@@ -351,20 +353,20 @@ def test_it_makes_no_socket(tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_files_are_judged_with_their_projects(tmp_path: Path, answer: Answer) -> None:
+def test_files_are_judged_with_their_projects(tmp_path: Path) -> None:
     """Hooks name files, of several projects too; each is judged once, and files that belong to none are nothing."""
     one = write(tmp_path / "one", {"portguard.toml": declared(80), ".env": ""})
     two = write(tmp_path / "two", {"compose.yaml": services(web="81:80")})
     write(tmp_path / "three", {"pyproject.toml": "[project]\n"})
     names = ["one/portguard.toml", "one/.env", "two/compose.yaml", "three/pyproject.toml"]
 
-    findings = found(answer, tmp_path, *names)
+    findings = found(tmp_path, *names)
 
     assert sorted(item["source"]["file"] for item in findings) == [
         str(one / "portguard.toml"),
         str(two / "compose.yaml"),
     ]
-    assert found(answer, tmp_path, "three/pyproject.toml") == []
+    assert found(tmp_path, "three/pyproject.toml") == []
 
 
 @pytest.mark.needs("git")
@@ -378,14 +380,14 @@ def test_what_lies_above_the_checkout_is_not_committed_with_it(tmp_path: Path, p
     assert (done.returncode, done.stdout) == (0, "nothing to judge\n")
 
 
-def test_what_belongs_to_a_compose_file_above_is_judged_with_it(tmp_path: Path, answer: Answer) -> None:
+def test_what_belongs_to_a_compose_file_above_is_judged_with_it(tmp_path: Path) -> None:
     """A hook names a file in a folder; the project is the one around it."""
     write(
         tmp_path,
         {"compose.yaml": services(web="8080:80"), ".devcontainer/devcontainer.json": '{"forwardPorts": [1234]}'},
     )
 
-    findings = found(answer, tmp_path, ".devcontainer/devcontainer.json")
+    findings = found(tmp_path, ".devcontainer/devcontainer.json")
 
     assert [item["id"] for item in findings] == ["drift-devcontainer"]
 

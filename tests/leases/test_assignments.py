@@ -26,6 +26,7 @@ from portguard.errors import NoFreePortError, StateError
 from portguard.leases import assignments
 from portguard.leases.assignments import Assignment
 from portguard.system import kernel
+from tests.amount import examples
 from tests.conftest import PORTGUARD
 from tests.worlds.netns import run_in_netns
 
@@ -333,9 +334,10 @@ def kill_takers(kills: int, places: list[Path], report: Path, longest: float) ->
     return Kills(len(told), len(names) - 3, interrupted)
 
 
+@pytest.mark.scaled
 def test_300_kills_leave_the_file_whole(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Killed at random moments while they take: wholly old or new, at most one orphan, nothing lost that was told."""
-    done = kill_takers(300, projects(tmp_path / "places", 700), tmp_path / "report", 0.02)
+    done = kill_takers(examples(300), projects(tmp_path / "places", 700), tmp_path / "report", 0.02)
     assert done.reported > 0
     assert done.interrupted > 0, "no moment was a dangerous one"
     with capsys.disabled():

@@ -16,6 +16,7 @@ import pytest
 import portguard
 from portguard.leases.table import readable
 from portguard.system import kernel
+from tests.amount import examples
 from tests.conftest import PORTGUARD
 from tests.worlds.netns import run_in_netns
 
@@ -93,6 +94,7 @@ def is_of_main(err: str) -> bool:
     return any(start in line and line.endswith(", in main") for line in err.splitlines())
 
 
+@pytest.mark.scaled
 def test_200_interrupts_leak_no_lease() -> None:
     """SIGINT at 200 random moments of `portguard free`: no lease without its port being told, no traceback of ours.
 
@@ -101,7 +103,7 @@ def test_200_interrupts_leak_no_lease() -> None:
     life = median_life()
     known = set(leased())
     codes: Counter[int] = Counter()
-    for _ in range(200):
+    for _ in range(examples(200)):
         code, out, err = interrupt(random.triangular(0, life, life))
         new = set(leased()) - known
         known |= new

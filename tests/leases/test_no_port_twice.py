@@ -29,6 +29,7 @@ from portguard.errors import NoFreePortError
 from portguard.leases import take
 from portguard.leases.table import Lease, readable
 from portguard.system import kernel
+from tests.amount import examples
 from tests.conftest import PORTGUARD
 from tests.worlds.netns import run_in_netns
 
@@ -217,9 +218,10 @@ def assert_kills_do_no_harm(kills: int, report: Path, longest: float = 0.005) ->
     assert os.listdir(state_directory()) == [f"leases-{kernel.host_key()}.table"]
 
 
+@pytest.mark.scaled
 def test_1000_kills_lose_no_lease_and_repeat_none(tmp_path: Path) -> None:
     """1,000 processes killed at random moments: the store works, 0 duplicates, no port that was given is forgotten."""
-    assert_kills_do_no_harm(1_000, tmp_path / "report")
+    assert_kills_do_no_harm(examples(1_000), tmp_path / "report")
 
 
 @pytest.mark.slow

@@ -21,6 +21,7 @@ import pytest
 from portguard.errors import OutputError, PortguardError, UsageError
 from portguard.rules import env_block
 from portguard.system.replace import SIZE_LIMIT, replace
+from tests.amount import examples
 from tests.worlds import netns
 from tests.worlds.capabilities import NOBODY
 
@@ -556,6 +557,7 @@ def in_children(*works: Callable[[], None]) -> list[int]:
     return [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
 
 
+@pytest.mark.scaled
 def test_killed_at_any_moment_the_file_is_wholly_old_or_wholly_new(checkout: Path) -> None:
     """200 SIGKILLs: always one of the two contents; a kill leaves at most one file, as private as the old one."""
     path = checkout / ".env"
@@ -569,7 +571,7 @@ def test_killed_at_any_moment_the_file_is_wholly_old_or_wholly_new(checkout: Pat
         while True:
             replace(str(path), str(checkout), lambda content: other if content == one else one)
 
-    for _ in range(200):
+    for _ in range(examples(200)):
         inode = path.stat().st_ino
         child = fork(work)
         deadline = time.monotonic() + _TIMEOUT
