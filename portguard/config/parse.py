@@ -13,7 +13,7 @@ from portguard.errors import ConfigError
 from portguard.model import Declaration, Source
 from portguard.rules.addresses import canonical, expand, overlaps
 from portguard.rules.ranges import LAST_PORT
-from portguard.rules.targets import PROTOCOLS, is_name
+from portguard.rules.targets import PROTOCOLS, changes_programs, is_name, is_variable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,10 +30,6 @@ _LINT_KEYS = ("ignore",)
 _TEXT_LIMIT = 1000
 _NAME_LIMIT = 63
 _DEEPEST = 64
-
-# Variables that change how programs run; a port number in one of them would at best break the shell.
-_FORBIDDEN_VARIABLES = ("PATH", "HOME", "SHELL", "IFS", "ENV", "BASH_ENV", "NODE_OPTIONS")
-_FORBIDDEN_PREFIXES = ("LD_", "DYLD_", "PYTHON", "GIT_", "GITHUB_")
 
 # tomli's words for what people do most, in words that say what to do.
 _SYNTAX = {"Cannot overwrite a value": "not valid TOML: this key was given before"}
@@ -292,11 +288,11 @@ class _Checker:
             return None
         if not isinstance(value, str):
             self._add(path, f"env is the name of a variable, not {_kind(value)}")
-        elif not _is_variable(value):
+        elif not is_variable(value):
             rule = "a variable's name is up to 64 of A-Z 0-9 _ and starts with a letter"
             upper = value.upper().replace("-", "_").lstrip("$")
-            self._add(path, f'"{value}": {rule}', f'"{upper}"' if _is_variable(upper) else None)
-        elif value in _FORBIDDEN_VARIABLES or value.startswith(_FORBIDDEN_PREFIXES):
+            self._add(path, f'"{value}": {rule}', f'"{upper}"' if is_variable(upper) else None)
+        elif changes_programs(value):
             self._add(path, f'"{value}" changes how programs run and cannot carry a port')
         else:
             return value
@@ -338,10 +334,6 @@ class _Checker:
             return value
         self._add(path, f"description is a string of at most {_TEXT_LIMIT} characters")
         return None
-
-
-def _is_variable(name: str) -> bool:
-    return 0 < len(name) <= 64 and name[0] in _UPPER and not name.strip(_UPPER + _DIGITS + "_")
 
 
 def _is_finding(key: str) -> bool:

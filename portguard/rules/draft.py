@@ -10,7 +10,7 @@ from bisect import bisect_left, bisect_right
 
 from portguard._namedtuple import NamedTuple
 from portguard.rules.addresses import canonical
-from portguard.rules.targets import is_name
+from portguard.rules.targets import changes_programs, is_name, is_variable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,9 +29,6 @@ _ENTRIES_BUDGET = 32 * 1024  # bytes
 _ENTRIES_LIMIT = 400
 
 # As the config takes them: up to 64 of A-Z 0-9 _, and none that changes how programs run.
-_VARIABLE_LIMIT = 64
-_VARIABLE_CHARACTERS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_")
-_NO_VARIABLES = ("LD_", "DYLD_", "PYTHON", "GIT_", "GITHUB_")
 
 _HEAD = """\
 # The ports this project needs, as `portguard init` found them. It is yours: change what is wrong, add what is missing.
@@ -195,7 +192,7 @@ def _declared(entries: Sequence[_Entry], variables: set[str]) -> Iterator[str]:
         name = _unused(name_of(entry.suggestion.name, entry.suggestion.port), names)
         names.add(name)
         env = entry.suggestion.env
-        if env is not None and (env in variables or not _is_variable(env)):
+        if env is not None and (env in variables or not is_variable(env) or changes_programs(env)):
             env = None
         if env is not None:
             variables.add(env)
@@ -273,8 +270,3 @@ def _string(text: str) -> str | None:
         else:
             pieces.append(char if char.isprintable() else f"\\U{ord(char):08x}")
     return f'"{"".join(pieces)}"'
-
-
-def _is_variable(name: str) -> bool:
-    is_plain = name[:1].isalpha() and set(name) <= _VARIABLE_CHARACTERS and len(name) <= _VARIABLE_LIMIT
-    return is_plain and not name.startswith(_NO_VARIABLES)

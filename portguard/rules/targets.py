@@ -29,6 +29,18 @@ def is_service(text: str) -> bool:
     return bool(text) and text[0] in allowed and not text.strip(allowed + "._-")
 
 
+def is_variable(text: str) -> bool:
+    """Whether `text` may name the variable that moves a port: up to 64 of A-Z 0-9 _, beginning with a letter."""
+    letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+    return 0 < len(text) <= 64 and text[0] in letters and not text.strip(letters + "0123456789_")
+
+
+def changes_programs(variable: str) -> bool:
+    """Whether programs run otherwise with this variable; a port number in it would at best break the shell."""
+    names = ("PATH", "HOME", "SHELL", "IFS", "ENV", "BASH_ENV", "NODE_OPTIONS")
+    return variable in names or variable.startswith(("LD_", "DYLD_", "PYTHON", "GIT_", "GITHUB_"))
+
+
 def parse_target(text: str) -> Declaration | tuple[str, Protocol | None]:
     """Return a declaration for a port, or (name, protocol or None) for a declared name.
 

@@ -220,11 +220,25 @@ def _has_table_open(pid: int) -> bool:
     return any(link.endswith(".table") for link in links)
 
 
-def test_interrupted_while_the_holder_starts(tmp_path: Path, answer: Answer) -> None:
+def test_interrupted_while_the_holder_starts(tmp_path: Path, portguard: Run, answer: Answer) -> None:
     """SIGINT when the holder is ready and its starter has not heard of it: what was not printed is not held.
 
-    The starter is stopped for that moment, so that it is hit every time.
+    The starter is stopped for that moment; where it was quicker, it is tried again.
     """
+    for _ in range(20):
+        code, out = _interrupted(tmp_path)
+        if code != 0:
+            break
+        portguard("leases", "release", out.strip())
+    assert (code, out, leased(answer)) == (130, "", {})
+    deadline = time.monotonic() + 2
+    while holders() and time.monotonic() < deadline:
+        select.select([], [], [], 0.01)
+    assert holders() == []
+
+
+def _interrupted(tmp_path: Path) -> tuple[int, str]:
+    """Interrupt `free --hold` while its holder starts; return its exit code and what it printed."""
     with subprocess.Popen(
         [*PORTGUARD, "free", "--hold", str(LONG)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         cwd=tmp_path,
@@ -240,12 +254,7 @@ def test_interrupted_while_the_holder_starts(tmp_path: Path, answer: Answer) -> 
             child.send_signal(signal.SIGINT)
             child.send_signal(signal.SIGCONT)
         out, _ = child.communicate(timeout=TIMEOUT)
-
-    assert (child.returncode, out, leased(answer)) == (130, "", {})
-    deadline = time.monotonic() + 2
-    while holders() and time.monotonic() < deadline:
-        select.select([], [], [], 0.01)
-    assert holders() == []
+    return child.returncode, out
 
 
 def _has_only_sockets(pid: int) -> bool:

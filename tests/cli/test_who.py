@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import socket
 import subprocess
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -59,17 +60,24 @@ def test_protocols_and_addresses(answer: Answer) -> None:
     }
 
 
+@pytest.fixture
+def short_path() -> Iterator[Path]:
+    """Return an empty directory with a path that no line has to cut."""
+    with tempfile.TemporaryDirectory() as name:
+        yield Path(name)
+
+
 @pytest.mark.needs("git")
 @pytest.mark.parametrize("linked", [False, True], ids=["main", "worktree"])
-def test_checkout_and_branch(tmp_path: Path, portguard: Run, linked: bool) -> None:
+def test_checkout_and_branch(short_path: Path, portguard: Run, linked: bool) -> None:
     """The git root and branch of the owner's directory are told, in the main checkout and in a linked worktree."""
-    root = tmp_path / "shop"
+    root = short_path / "shop"
     git_run("init", "--quiet", "--initial-branch", "trunk", str(root))
     git_run("-C", str(root), "commit", "--quiet", "--allow-empty", "--message", "first")
     branch = "trunk"
     if linked:
-        git_run("-C", str(root), "worktree", "add", "--quiet", "-b", "side/branch", str(tmp_path / "side"))
-        root, branch = tmp_path / "side", "side/branch"
+        git_run("-C", str(root), "worktree", "add", "--quiet", "-b", "side/branch", str(short_path / "side"))
+        root, branch = short_path / "side", "side/branch"
     (root / "src").mkdir()
     with plain_server(root / "src") as port:
         text = portguard("who", port).stdout
@@ -78,7 +86,7 @@ def test_checkout_and_branch(tmp_path: Path, portguard: Run, linked: bool) -> No
     found = git.worktree_of(str(root / "src"))
     assert found is not None
     assert (found.root, found.branch, found.is_linked) == (str(root), branch, linked)
-    assert found.common == str((tmp_path / "shop" / ".git").resolve())
+    assert found.common == str((short_path / "shop" / ".git").resolve())
 
 
 def git_run(*arguments: str) -> None:

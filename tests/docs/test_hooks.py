@@ -270,6 +270,7 @@ def test_the_manifest(tools: Tools) -> None:
     assert (done.returncode, done.stdout) == (0, "")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("is_good", [True, False], ids=["good", "bad"])
 def test_try_repo(tools: Tools, tmp_path: Path, ports: list[int], is_good: bool) -> None:
     """`pre-commit try-repo` on this tree, before anything is set up: passes, or names file and line."""

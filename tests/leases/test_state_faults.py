@@ -485,7 +485,7 @@ def stopped_holder(path: Path) -> Iterator[int]:
         os.waitpid(pid, 0)
 
 
-@pytest.mark.parametrize("which", ["lock", "table"])
+@pytest.mark.parametrize("which", [pytest.param("lock", marks=pytest.mark.slow), "table"])
 def test_a_lock_that_nobody_lets_go_of(world: World, which: str) -> None:
     """After some five seconds who must change something gives up, naming the file and the holder; others do not wait.
 

@@ -60,7 +60,8 @@ def listings(holder: st.SearchStrategy[Holder]) -> st.SearchStrategy[Listing]:
     )
 
 
-@settings(max_examples=500, deadline=None, database=None)
+@pytest.mark.scaled
+@settings(max_examples=examples(500), deadline=None, database=None)
 @given(listings(st.one_of(holders("tcp", "listen"), holders("udp", "bound"), holders("tcp", "established"))))
 def test_no_line_is_longer_than_80(found: Listing) -> None:
     """With ordinary names every line keeps its end; ports, addresses, pids, users and names are all there, uncut."""

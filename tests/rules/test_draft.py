@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -13,6 +14,7 @@ from portguard.config.parse import Config
 from portguard.model import Declaration, Source, Suggestion
 from portguard.rules.draft import Stack, draft, name_of
 from portguard.rules.targets import is_name
+from tests.amount import examples
 
 WORDS = st.text(max_size=70) | st.text(st.sampled_from('aZ0-_."\\#\n\r\t\x00\x7f\u2028\ud800é]='), max_size=70)
 PORTS = st.integers(1, 65_535) | st.integers(3000, 3005)
@@ -74,7 +76,8 @@ def published(name: str, port: int, line: int, **more: Any) -> Declaration:
     )._replace(**more)
 
 
-@settings(max_examples=600, deadline=None)
+@pytest.mark.scaled
+@settings(max_examples=examples(600), deadline=None)
 @given(st.lists(SUGGESTIONS, max_size=12), st.none() | STACKS)
 def test_every_text_is_a_valid_config(suggestions: list[Suggestion], stack: Stack | None) -> None:
     """Whatever names, places, addresses and words hold: the text is a config, with each port and variable once."""
