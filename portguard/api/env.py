@@ -39,7 +39,7 @@ def env(
     project = load(config, cwd, environ, wish)
     chosen = movable(project, names)
     if move or not project.is_isolated:
-        busy = [port for port in _strangers(project, chosen, environ) if port.cause != "duplicate"]
+        busy = strangers(project, chosen, environ)
         if busy and move:
             moved = {port.name: port.port for port in busy}
             project = load(config, cwd, environ, wish._replace(moved=moved))
@@ -89,15 +89,15 @@ def conflict(busy: Sequence[PortReport], command: str) -> ConflictError:
     return ConflictError(tuple(f"{port.name}: {port.message}" for port in busy), ", ".join(hints) or None)
 
 
-def _strangers(project: Project, chosen: Sequence[Declaration], environ: Mapping[str, str]) -> list[PortReport]:
-    """Return the conflicts among those whose number nobody chose on purpose."""
-    mine = [(item.name, None) for item in chosen if item.origin in ("declared", "lease")]
+def strangers(project: Project, chosen: Sequence[Declaration], environ: Mapping[str, str]) -> list[PortReport]:
+    """Return the conflicts with strangers among those whose number nobody chose on purpose: what may be moved."""
+    mine = [(item.name, None) for item in chosen if item.env is not None and item.origin in ("declared", "lease")]
     if not mine:
         return []
     from portguard.api import check  # only where something has to be checked
 
-    found = check.check_project(project, mine, environ, strict=False)
-    return [port for port in found.ports if port.verdict == "conflict" and not port.optional]
+    found = check.check_project(project, mine, environ, strict=False).ports
+    return [port for port in found if port.verdict == "conflict" and port.cause != "duplicate" and not port.optional]
 
 
 def _drifted(ports: Sequence[EnvPort]) -> list[EnvPort]:

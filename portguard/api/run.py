@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from portguard.api.project import Project
     from portguard.leases.table import Lease, Table
-    from portguard.model import CheckReport, Declaration, PortReport
+    from portguard.model import CheckReport, Declaration
 
 OWN_FAILURE = 125
 NOT_EXECUTABLE = 126
@@ -76,7 +76,8 @@ def prepare(
     project = env.load(config, cwd, environ, wish)
     chosen = _chosen(project, names)
     blocked = _blocked(project, chosen, environ)
-    movable = {port.name: port.port for port in blocked.ports if port.env and _is_by_itself(port, chosen)}
+    # What is this project's own is in the way, but nothing to move away from.
+    movable = {port.name: port.port for port in env.strangers(project, chosen, environ)} if blocked.ports else {}
     if movable and move:
         project = env.load(config, cwd, environ, wish._replace(moved=movable))
         chosen = _chosen(project, names)
@@ -117,12 +118,6 @@ def _blocked(project: Project, chosen: Sequence[Declaration], environ: Mapping[s
 
 def _names(chosen: Sequence[Declaration]) -> list[str]:
     return list(dict.fromkeys(item.name for item in chosen))
-
-
-def _is_by_itself(port: PortReport, chosen: Sequence[Declaration]) -> bool:
-    """Whether nobody chose this number on purpose, so that it may be moved."""
-    is_chosen = any(item.name == port.name and item.origin in ("environment", "dotenv") for item in chosen)
-    return port.verdict == "conflict" and port.cause != "duplicate" and not is_chosen
 
 
 class _Taking:

@@ -6,6 +6,7 @@ import os
 import shutil
 import socket
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -185,3 +186,18 @@ def test_numbers_of_a_compose_project_are_given_back_by_name(
     done = portguard("leases", "release", "web:80/tcp", cwd=one / "src")
 
     assert (done.returncode, done.stdout.split()[:2]) == (0, [number, "web:80/tcp"])
+
+
+def test_run_does_not_move_away_from_its_own_server(tmp_path: Path, portguard: Run, ports: tuple[int, int]) -> None:
+    """`run --move` beside a server of this very checkout refuses; only a stranger is moved away from."""
+    main, _, _ = worktrees(tmp_path, {"portguard.toml": config(*ports)})
+    serve = f"import socket; s = socket.create_server(('127.0.0.1', {ports[0]})); print('up', flush=True); input()"
+    command = [sys.executable, "-c", serve]
+    with subprocess.Popen(command, cwd=main, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as own:
+        assert own.stdout is not None
+        assert own.stdout.readline() == "up\n"
+        beside = portguard("run", "--move", "--", "true", cwd=main)
+        own.communicate("\n")
+
+    assert beside.returncode == 125
+    assert variables(portguard, main)["WEB_PORT"] == str(ports[0])
