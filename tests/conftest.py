@@ -40,6 +40,9 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave the slow tests to those who ask for them with `-m slow`, and the scaled ones whole."""
+    for item in items:
+        if "engines" in item.path.parts:
+            item.add_marker(pytest.mark.xdist_group("engine"))  # one engine for all of them
     if "slow" in (config.option.markexpr or ""):
         for item in items:
             if item.get_closest_marker("scaled") is not None:

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 import portguard as library
+from tests.amount import examples
 from tests.conftest import PORTGUARD
 
 pytestmark = pytest.mark.needs("git")
@@ -20,7 +21,7 @@ pytestmark = pytest.mark.needs("git")
 _TIMEOUT = 60.0
 _AT_ONCE = 8
 _NAMES = ("web", "db", "api")
-_WORKTREES = 100
+_WORKTREES = examples(100)
 
 Numbers = Mapping[str, int]
 
@@ -134,6 +135,7 @@ def repo(tmp_path: Path, declared: dict[str, int]) -> Path:
 # --- a hundred of them ----------------------------------------------------------------------------
 
 
+@pytest.mark.scaled
 def test_100_worktrees_of_3_ports_never_meet_and_never_change(
     repo: Path, declared: dict[str, int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

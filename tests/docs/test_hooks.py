@@ -27,7 +27,12 @@ from tests.conftest import PORTGUARD
 from tests.worlds import capabilities
 from tests.worlds.servers import plain_server
 
-pytestmark = [pytest.mark.needs("git"), pytest.mark.timeout(400), pytest.mark.xdist_group("pre-commit")]
+pytestmark = [
+    pytest.mark.slow,  # two environments are made, from a package index
+    pytest.mark.needs("git"),
+    pytest.mark.timeout(400),
+    pytest.mark.xdist_group("pre-commit"),
+]
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = "pre-commit>=4,<5"
