@@ -6,8 +6,8 @@ import os
 import sys
 
 from portguard._namedtuple import NamedTuple
-from portguard.api import numbers, rivals
 from portguard.api import project as projects
+from portguard.api import rivals
 from portguard.model import CheckReport, Declaration, Note, PortReport
 from portguard.rules import addresses, binding, candidates, explain, ranges, targets, verdicts
 from portguard.system import kernel
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from portguard.api.containers import Engines
     from portguard.api.project import Project
+    from portguard.api.rivals import Known
     from portguard.model import Checkout, Holder, Outcome, Protocol, Rival
     from portguard.rules.ownership import Claim, Us
     from portguard.rules.ranges import Range
@@ -48,7 +49,7 @@ def check(
     names = [target for target in asked if not isinstance(target, Declaration)]
     project = projects.Project(projects.working_directory(cwd))
     if names or not asked or config is not None:
-        wish = numbers.Wish("foresee")
+        wish = projects.Wish("foresee")
         project = projects.load(project.cwd, config, environ, is_required=True, by_compose=compose_config, wish=wish)
     return check_project(project, asked, environ, strict=strict)
 
@@ -98,10 +99,13 @@ class _Check:
         self._taken = {item.port for item in project.declarations}
         self._own_tree: list[OwnTree | None] = []
         self._here: Checkout | None = project.checkout
+        self._asked: frozenset[int] = frozenset()
+        self._known: Known | None = None
         self._us: Us | None = None
         self._engines: Engines | None = None
 
     def ports(self, chosen: Sequence[Declaration]) -> tuple[PortReport, ...]:
+        self._asked = frozenset(item.port for item in chosen)
         entries = dict.fromkeys((item, protocol) for item in chosen for protocol in item.protocols)
         return tuple(self._entry(item, protocol) for item, protocol in entries)
 
@@ -118,7 +122,7 @@ class _Check:
         else:
             finding = self._probe(item, protocol, item.port)
         if finding.decision.verdict == "free" and item.last_port is None:
-            rival = rivals.find(item, protocol, self._get_here(), self._environ)
+            rival = rivals.find(item, protocol, self._get_known(), self._get_here)
             if rival is not None:
                 finding = finding._replace(decision=verdicts.Decision("conflict", "lease"), rival=rival)
         is_crowded = item.replicas > item_span(item) and finding.decision.verdict in ("free", "ours")
@@ -222,7 +226,8 @@ class _Check:
         people = [process for holder in processes for process in holder.processes]
         if verdicts.is_ours(item, people, self._own_tree[0]):
             return True
-        return item.service is None and rivals.runs_here(item.port, people, self._get_here(), self._environ)
+        lease = self._get_known().leases.get(item.port) if item.service is None else None
+        return rivals.runs_here(lease, people, self._get_here)
 
     def _get_engines(self) -> Engines:
         if self._engines is None:
@@ -231,8 +236,15 @@ class _Check:
             self._engines = Engines(self._environ)
         return self._engines
 
+    def _get_known(self) -> Known:
+        if self._known is None:
+            self._known = rivals.look(self._asked, self._environ)
+        return self._known
+
     def _get_here(self) -> Checkout:
         if self._here is None:
+            from portguard.api import numbers  # only when somebody else might have a number
+
             self._here = numbers.checkout_of(projects.directory_of(self._project))
         return self._here
 

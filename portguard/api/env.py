@@ -35,7 +35,7 @@ def env(
     about to be written again. Raises UsageError, ConfigError, ConflictError, NoFreePortError and StateError.
     """
     environ = os.environ if environ is None else environ
-    wish = numbers.Wish("take", isolated, unread=unread)
+    wish = projects.Wish("take", isolated, unread=unread)
     project = load(config, cwd, environ, wish)
     chosen = movable(project, names)
     if move or not project.is_isolated:
@@ -49,7 +49,7 @@ def env(
     return report(project, chosen, environ)
 
 
-def load(config: str | None, cwd: str | None, environ: Mapping[str, str], wish: numbers.Wish) -> Project:
+def load(config: str | None, cwd: str | None, environ: Mapping[str, str], wish: projects.Wish) -> Project:
     """Return the project with the numbers it has or is given. Raises what `project.load` raises."""
     return projects.load(projects.working_directory(cwd), config, environ, is_required=True, wish=wish)
 

@@ -16,7 +16,7 @@ import time
 from portguard._namedtuple import NamedTuple
 from portguard.errors import ConfigError, LockTimeoutError, NoFreePortError, ProbeError, StateError, UsageError
 from portguard.leases import assignments, directory, take
-from portguard.leases.table import MAX_TTL, Lease
+from portguard.leases.table import MAX_TTL, PROTOCOL_BITS, Lease
 from portguard.model import FreePort, FreeReport, Note
 from portguard.rules import candidates, ranges
 from portguard.rules.targets import PROTOCOLS
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 
 DEFAULT_TTL = 60  # seconds
 MAX_COUNT = ranges.LAST_PORT
-PROTOCOL_BITS = {"tcp": 1, "udp": 2}
 _HOLD_TRIES = 5
 
 

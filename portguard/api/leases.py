@@ -11,6 +11,7 @@ from portguard.errors import ConfigError, ConflictError, LookupFailedError, NotF
 from portguard.leases import assignments, directory, table
 from portguard.model import LeaseInfo, Process
 from portguard.rules.ranges import LAST_PORT
+from portguard.rules.targets import PROTOCOLS
 from portguard.system import alive, kernel, processes, sockets
 
 TYPE_CHECKING = False
@@ -113,24 +114,18 @@ def _assignment_info(item: Assignment, listening: Collection[tuple[str, int]] | 
         process=None,
         since=float(item.since),
         until=None,
-        is_listening=_is_listening(item.port, ("tcp", "udp"), listening),
+        is_listening=_is_listening(item.port, PROTOCOLS, listening),
         is_gone=is_gone(item),
     )
 
 
 def _protocols(bits: int) -> tuple[Protocol, ...]:
-    found: list[Protocol] = []
-    if bits & 1:
-        found.append("tcp")
-    if bits & 2:
-        found.append("udp")
-    return tuple(found)
+    return tuple(protocol for protocol in PROTOCOLS if bits & table.PROTOCOL_BITS[protocol])
 
 
 def _listening() -> set[tuple[str, int]] | None:
-    both: tuple[Protocol, ...] = ("tcp", "udp")
     try:
-        rows = [row for protocol in both for row in sockets.find_all(protocol, listeners_only=True)]
+        rows = [row for protocol in PROTOCOLS for row in sockets.find_all(protocol, listeners_only=True)]
     except LookupFailedError:
         return None
     return {(row.socket.protocol, row.socket.port) for row in rows}

@@ -16,7 +16,7 @@ from portguard.rules import lint as rules
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping
 
     from portguard.config.find import ConfigText
     from portguard.config.parse import Config
@@ -260,8 +260,3 @@ def _required(files: ComposeFiles) -> dict[str, str]:
         except OSError:
             continue
     return dict.fromkeys(names, "0")
-
-
-def by_severity(found: Sequence[Finding]) -> dict[str, int]:
-    """Return how many there are of each."""
-    return {kind: sum(item.severity == kind for item in found) for kind in ("error", "warning")}

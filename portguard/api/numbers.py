@@ -18,32 +18,14 @@ from portguard.system import kernel
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence, Set
-    from typing import Literal
 
+    from portguard.api.project import Wish
     from portguard.leases.assignments import Assignment, Book
     from portguard.leases.table import Table
     from portguard.model import Declaration, Protocol
 
-    Mode = Literal["look", "foresee", "take"]
-
 
 _CUT = 380  # bytes of a path that every lease has room for
-
-
-class Wish(NamedTuple):
-    """How far to go for numbers: `look` at those there are, `foresee` those there would be, or `take` them.
-
-    `is_isolated`: the checkout shall have its own although it is no linked worktree. `moved` are declarations that
-    shall have another number than the one given here, which somebody else holds. `is_exported`: compose files are read
-    as a command sees them that all the numbers are exported to. `unread` is a `.env` (its path) whose block of ours is
-    about to be written: what it says is not read back.
-    """
-
-    mode: Mode
-    is_isolated: bool = False
-    moved: Mapping[str, int] = {}
-    is_exported: bool = False
-    unread: str | None = None
 
 
 class Numbers(NamedTuple):

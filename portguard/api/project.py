@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 
 from portguard._namedtuple import NamedTuple
-from portguard.api.numbers import Wish
 from portguard.errors import ConfigError, UsageError
 from portguard.model import Note
 from portguard.rules.verdicts import OwnTree
@@ -13,10 +12,29 @@ from portguard.rules.verdicts import OwnTree
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
+    from typing import Literal
 
     from portguard.config.find import ConfigText
     from portguard.model import Checkout, Declaration
     from portguard.sources.compose import ComposeFiles, ComposeProject
+
+    Mode = Literal["look", "foresee", "take"]
+
+
+class Wish(NamedTuple):
+    """How far to go for numbers: `look` at those there are, `foresee` those there would be, or `take` them.
+
+    `is_isolated`: the checkout shall have its own although it is no linked worktree. `moved` are declarations that
+    shall have another number than the one given here, which somebody else holds. `is_exported`: compose files are read
+    as a command sees them that all the numbers are exported to. `unread` is a `.env` (its path) whose block of ours is
+    about to be written: what it says is not read back.
+    """
+
+    mode: Mode
+    is_isolated: bool = False
+    moved: Mapping[str, int] = {}
+    is_exported: bool = False
+    unread: str | None = None
 
 
 _LOOK = Wish("look")

@@ -7,69 +7,89 @@ from __future__ import annotations
 
 import os
 
-from portguard.api import numbers
+from portguard._namedtuple import NamedTuple
 from portguard.errors import StateError
 from portguard.leases import directory
-from portguard.model import Rival
-from portguard.rules.verdicts import hosts_overlap
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Collection, Iterable, Mapping
 
+    from portguard.leases.assignments import Assignment
     from portguard.leases.table import Lease
-    from portguard.model import Checkout, Declaration, Process, Protocol
-
-_PROTOCOL_BITS = {"tcp": 1, "udp": 2}
+    from portguard.model import Checkout, Declaration, Process, Protocol, Rival
 
 
-def find(item: Declaration, protocol: Protocol, here: Checkout, environ: Mapping[str, str]) -> Rival | None:
-    """Return who else has the number of `item`, None when nobody has or it cannot be told."""
-    lease = _lease(item.port, environ)
-    if lease is not None and lease.protocols & _PROTOCOL_BITS[protocol] and not _is_here(lease, here):
-        hosts = tuple(lease.hosts.split(",")) if lease.hosts else ("*",)
-        if lease.kind != "free" and hosts_overlap(item.hosts, hosts):
-            return Rival(lease.kind, lease.directory, lease.pid)
-    if item.is_ad_hoc:
-        return None
-    try:
-        known = numbers.known(environ)
-    except StateError:
-        return None
-    for other in known:
-        if other.port == item.port and not numbers.is_own(other, here) and os.path.isdir(other.root):
-            return Rival("assignment", other.root, None)
-    return None
+class Known(NamedTuple):
+    """What is handed out of the numbers that were asked about: living processes' leases, and checkouts' own numbers."""
+
+    leases: Mapping[int, Lease]
+    assignments: Mapping[int, Assignment]
 
 
-def runs_here(port: int, processes: Iterable[Process], here: Checkout, environ: Mapping[str, str]) -> bool:
-    """Whether all of `processes` descend from a command that `portguard run` started in this checkout for `port`."""
-    lease = _lease(port, environ)
-    return (
-        lease is not None
-        and lease.kind == "run"
-        and _is_here(lease, here)
-        and all(_descends(process.pid, lease.pid) for process in processes)
-    )
+_NOTHING = Known({}, {})
 
 
-def _lease(port: int, environ: Mapping[str, str]) -> Lease | None:
+def look(ports: Collection[int], environ: Mapping[str, str]) -> Known:
+    """Return what is known of `ports`, in one look; nothing where there is no store, or none that can be read."""
     try:
         path = directory.path_of(environ)
     except StateError:
-        return None
+        return _NOTHING
     if not os.path.lexists(path):  # most have none, and what it takes to read one costs
-        return None
-    from portguard.leases import table
+        return _NOTHING
+    from portguard.leases import assignments, table
     from portguard.system import alive, kernel
 
-    with table.readable(path, kernel.host_key(), is_alive=alive.is_alive) as leases:
-        lease = leases.lease(port) if leases is not None else None
-    return lease if lease is not None and alive.is_alive(lease.pid, lease.started) else None
+    with table.readable(path, kernel.host_key(), is_alive=alive.is_alive) as found:
+        leases = {port: found.lease(port) for port in ports} if found is not None else {}
+    try:
+        known = assignments.read(path, kernel.machine_key())
+    except StateError:
+        known = ()
+    return Known(
+        {port: lease for port, lease in leases.items() if lease and alive.is_alive(lease.pid, lease.started)},
+        {item.port: item for item in known if item.port in ports},
+    )
 
 
-def _is_here(lease: Lease, here: Checkout) -> bool:
-    return numbers.is_in(lease.directory, here.root)
+def find(item: Declaration, protocol: Protocol, known: Known, here: Callable[[], Checkout]) -> Rival | None:
+    """Return who else has the number of `item`, None when nobody has; `here` is asked only when somebody might."""
+    lease, assignment = known.leases.get(item.port), known.assignments.get(item.port)
+    if lease is not None and (rival := of_lease(lease, item, protocol, here())) is not None:
+        return rival
+    if assignment is None or item.is_ad_hoc:
+        return None
+    from portguard.api import numbers
+    from portguard.model import Rival
+
+    is_theirs = not numbers.is_own(assignment, here()) and os.path.isdir(assignment.root)
+    return Rival("assignment", assignment.root, None) if is_theirs else None
+
+
+def of_lease(lease: Lease, item: Declaration, protocol: Protocol, here: Checkout) -> Rival | None:
+    """Return whom a living process's lease on the number of `item` makes a rival, None when it makes nobody one."""
+    from portguard.api import numbers
+    from portguard.leases.table import PROTOCOL_BITS
+    from portguard.model import Rival
+    from portguard.rules.verdicts import hosts_overlap
+
+    if lease.kind == "free" or not lease.protocols & PROTOCOL_BITS[protocol]:
+        return None
+    hosts = tuple(lease.hosts.split(",")) if lease.hosts else ("*",)
+    if numbers.is_in(lease.directory, here.root) or not hosts_overlap(item.hosts, hosts):
+        return None
+    return Rival(lease.kind, lease.directory, lease.pid)
+
+
+def runs_here(lease: Lease | None, processes: Iterable[Process], here: Callable[[], Checkout]) -> bool:
+    """Whether all of `processes` descend from the command that `portguard run` started here, and leased this for."""
+    if lease is None or lease.kind != "run":
+        return False
+    from portguard.api import numbers
+
+    is_here = numbers.is_in(lease.directory, here().root)
+    return is_here and all(_descends(process.pid, lease.pid) for process in processes)
 
 
 def _descends(pid: int, ancestor: int) -> bool:

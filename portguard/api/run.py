@@ -10,9 +10,8 @@ from __future__ import annotations
 import os
 
 from portguard._namedtuple import NamedTuple
-from portguard.api import check, env, numbers
+from portguard.api import check, env, numbers, rivals
 from portguard.api import project as projects
-from portguard.api.free import PROTOCOL_BITS
 from portguard.errors import ConflictError, PortguardError, StateError, UsageError
 from portguard.leases import directory, hold, table
 from portguard.leases.take import write_all
@@ -72,7 +71,7 @@ def prepare(
     instead. Raises RefusedError when a port cannot be had, and what `env.env` raises.
     """
     environ = os.environ if environ is None else environ
-    wish = numbers.Wish("take", isolated, is_exported=True)
+    wish = projects.Wish("take", isolated, is_exported=True)
     project = env.load(config, cwd, environ, wish)
     chosen = _chosen(project, names)
     blocked = _blocked(project, chosen, environ)
@@ -159,15 +158,20 @@ class _Taking:
                 self._undo.append(lambda: _forget(place, key, lease))  # not sooner: it waits for the lock, too
                 for item in self._items:
                     there = leases.lease(item.port)
-                    # Another command of this checkout has it: let it, ours runs inside or beside it.
                     if there is None or there.kind == "free" or not alive.is_alive(there.pid, there.started):
                         self._write(leases, item, lease)
+                    elif not item.optional and any(
+                        rivals.of_lease(there, item, protocol, self._here) for protocol in item.protocols
+                    ):
+                        # Since the check. A command of this checkout keeps what it has: ours runs inside or beside it.
+                        what = f"{item.name}: process {there.pid} in {there.directory} has just taken port {item.port}"
+                        raise ConflictError((what,), f"see what it is: ps -fp {there.pid}")
         except StateError as error:
             note = f"not leased, another portguard may give the ports away: {error.message}"
             self._notes.append(Note("unleased", note))
 
     def _write(self, leases: Table, item: Declaration, lease: Lease) -> None:
-        bits = sum(PROTOCOL_BITS[protocol] for protocol in item.protocols)
+        bits = sum(table.PROTOCOL_BITS[protocol] for protocol in item.protocols)
         there = leases.lease(item.port)
         if there is not None and there.pid == lease.pid:
             bits |= there.protocols

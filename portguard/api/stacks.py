@@ -14,7 +14,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from portguard.api.numbers import Wish
+    from portguard.api.project import Wish
     from portguard.sources.compose import ComposeFiles, ComposeProject, PublishedPort
 
 _PLUGIN_DEADLINE = 10.0  # seconds
@@ -31,8 +31,9 @@ def published(
     found = _read(files, {**environ, **project.overlay}, by_compose=by_compose)
     items = declarations(found)
     if any(item.env for item in items):
+        before = project.overlay
         project, items = _with_own_numbers(project, files, environ, wish, items)
-        if project.overlay:
+        if project.overlay != before:
             again = _read(files, {**environ, **project.overlay}, by_compose=by_compose)
             items = _renumbered(items, again.ports)
     if project.is_isolated and not environ.get("COMPOSE_PROJECT_NAME"):

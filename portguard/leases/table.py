@@ -41,6 +41,7 @@ _ASIDE_LIMIT = 1 << 20  # bytes of a damaged table that are kept
 MAX_TTL = 24 * 60 * 60  # seconds
 FOR_LIFE = (1 << 63) - 1  # an end that comes with the end of the process
 KINDS = ("free", "hold", "run")
+PROTOCOL_BITS = {"tcp": 1, "udp": 2}
 
 
 class Lease(NamedTuple):
