@@ -22,9 +22,11 @@ if TYPE_CHECKING:
     from portguard.api.hold import Held as Held
     from portguard.api.hold import hold as hold
     from portguard.api.info import info as info
+    from portguard.api.kill import kill as kill
     from portguard.api.leases import list_leases as list_leases
     from portguard.api.lint import lint as lint
     from portguard.api.listing import list_ports as list_ports
+    from portguard.api.wait import wait as wait
     from portguard.api.who import who as who
     from portguard.errors import ConfigError as ConfigError
     from portguard.errors import ConflictError as ConflictError
@@ -37,10 +39,14 @@ if TYPE_CHECKING:
     from portguard.model import Connection as Connection
     from portguard.model import EnvPort as EnvPort
     from portguard.model import EnvReport as EnvReport
+    from portguard.model import Failure as Failure
     from portguard.model import Finding as Finding
     from portguard.model import FreePort as FreePort
     from portguard.model import FreeReport as FreeReport
     from portguard.model import Holder as Holder
+    from portguard.model import KillAction as KillAction
+    from portguard.model import KillPort as KillPort
+    from portguard.model import KillReport as KillReport
     from portguard.model import LeaseInfo as LeaseInfo
     from portguard.model import LintReport as LintReport
     from portguard.model import Listener as Listener
@@ -50,6 +56,8 @@ if TYPE_CHECKING:
     from portguard.model import PortReport as PortReport
     from portguard.model import Process as Process
     from portguard.model import Source as Source
+    from portguard.model import WaitPort as WaitPort
+    from portguard.model import WaitReport as WaitReport
     from portguard.model import WhoPort as WhoPort
     from portguard.model import WhoReport as WhoReport
 
@@ -61,9 +69,11 @@ _HOMES = {
     "portguard.api.free": ("free", "free_port", "free_ports"),
     "portguard.api.hold": ("Held", "hold"),
     "portguard.api.info": ("info",),
+    "portguard.api.kill": ("kill",),
     "portguard.api.leases": ("list_leases",),
     "portguard.api.lint": ("lint",),
     "portguard.api.listing": ("list_ports",),
+    "portguard.api.wait": ("wait",),
     "portguard.api.who": ("who",),
     "portguard.errors": (
         "ConfigError",
@@ -79,10 +89,14 @@ _HOMES = {
         "Connection",
         "EnvPort",
         "EnvReport",
+        "Failure",
         "Finding",
         "FreePort",
         "FreeReport",
         "Holder",
+        "KillAction",
+        "KillPort",
+        "KillReport",
         "LeaseInfo",
         "LintReport",
         "Listener",
@@ -92,6 +106,8 @@ _HOMES = {
         "PortReport",
         "Process",
         "Source",
+        "WaitPort",
+        "WaitReport",
         "WhoPort",
         "WhoReport",
     ),

@@ -1,8 +1,9 @@
-"""`NamedTuple` without the import of `typing`.
+"""`NamedTuple` without the imports of `typing` and `collections`, and without compiling code for each class.
 
-`typing` costs a third of the interpreter's own start; `check` and `free` run before everything else, so the records
-of `portguard.model` are built by `collections.namedtuple` from the same class syntax. Type checkers see the real one.
-Nothing else belongs here.
+`typing` costs a third of the interpreter's own start, and `collections.namedtuple` compiles a constructor for each of
+the records of `portguard.model`: together as much as half a start, and `check` and `free` run before everything else.
+The classes made here are tuples with the same fields, defaults, `_replace`, comparison and pickling. Type checkers see
+the real one. Nothing else belongs here.
 """
 
 from __future__ import annotations
@@ -13,15 +14,67 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, NamedTuple
 else:
-    from collections import namedtuple
+    from _collections import _tuplegetter  # the descriptor that `collections.namedtuple` itself uses
+
+    _MISSING = object()
+
+    def _create(cls, *values, **named):
+        fields = cls._fields
+        given = len(values)
+        if given != len(fields) or named:
+            values += tuple(map(named.pop, fields[given:], cls._defaults[given:]))
+            if named or given > len(fields):
+                surplus = repr(min(named)) if named else f"{given} values"
+                raise TypeError(f"{cls.__name__}() has no place for {surplus}")
+            if _MISSING in values:
+                raise TypeError(f"{cls.__name__}() needs {fields[values.index(_MISSING)]!r}")
+        return tuple.__new__(cls, values)
+
+    def _replace(self, **named):
+        values = tuple(map(named.pop, self._fields, self))
+        if named:
+            raise TypeError(f"{type(self).__name__} has no {min(named)!r}")
+        return tuple.__new__(type(self), values)
+
+    def _values(self):
+        return tuple(self)
+
+    def _represent(self):
+        values = ", ".join(f"{name}={value!r}" for name, value in zip(self._fields, self, strict=True))
+        return f"{type(self).__name__}({values})"
+
+    class _Record(type):
+        @property
+        def __signature__(cls):
+            from inspect import Parameter, Signature  # for whoever asks; it is loaded then
+
+            return Signature(
+                [
+                    Parameter(
+                        field,
+                        Parameter.POSITIONAL_OR_KEYWORD,
+                        default=Parameter.empty if default is _MISSING else default,
+                        annotation=cls.__annotations__[field],
+                    )
+                    for field, default in zip(cls._fields, cls._defaults, strict=True)
+                ]
+            )
 
     class _NamedTupleMeta(type):
         def __new__(cls, name: str, _bases: tuple[type, ...], namespace: dict[str, Any]) -> type:
             fields = tuple(namespace["__annotations__"])
-            defaults = [namespace[field] for field in fields if field in namespace]
-            base = namedtuple(name, fields, defaults=defaults)
-            members = {key: value for key, value in namespace.items() if key not in fields}
-            members["__slots__"] = ()
-            return type(name, (base,), members)
+            members = {
+                "__slots__": (),
+                "__new__": _create,
+                "__repr__": _represent,
+                "__getnewargs__": _values,
+                "_replace": _replace,
+                "_fields": fields,
+                "__match_args__": fields,
+                "_defaults": tuple(namespace.get(field, _MISSING) for field in fields),
+            }
+            members |= namespace
+            members |= {field: _tuplegetter(index, None) for index, field in enumerate(fields)}
+            return _Record(name, (tuple,), members)
 
     NamedTuple = type.__new__(_NamedTupleMeta, "NamedTuple", (), {})

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     RangeName = Literal["well-known", "registered", "dynamic"]
     Origin = Literal["declared", "environment", "dotenv", "lease"]
     Severity = Literal["error", "warning"]
+    KillStatus = Literal["planned", "freed", "respawned", "still-held", "refused", "declined", "nobody"]
 
 VERDICTS: tuple[Verdict, ...] = ("free", "ours", "conflict", "unavailable", "unknown")
 
@@ -69,6 +70,17 @@ class Declaration(NamedTuple):
     last_port: int | None = None
     replicas: int = 1
     is_published: bool = False
+
+
+class Config(NamedTuple):
+    """What a config says: its declarations in the order of the file, the compose files it names, and what lint ignores.
+
+    `ignored` maps the ids of findings to the reasons given; whether there are such findings is not judged here.
+    """
+
+    declarations: tuple[Declaration, ...]
+    compose_files: tuple[str, ...]
+    ignored: dict[str, str] = {}  # noqa: RUF012 - a default that nobody writes to; a Config is only read
 
 
 class Checkout(NamedTuple):
@@ -128,6 +140,23 @@ class Process(NamedTuple):
     parent_pid: int | None = None
     uid: int | None = None
     cwd_is_shared: bool = False
+
+
+class ProcessStat(NamedTuple):
+    """What the kernel says of a process (proc_pid_stat(5)).
+
+    `group`, `session` and `terminal` are what job control goes by (credentials(7)); `terminal` is 0 for none.
+    `started` is in clock ticks since boot. `is_ended`: a zombie, of which only the exit code is left.
+    """
+
+    name: str
+    parent: int
+    group: int
+    session: int
+    terminal: int
+    is_kernel: bool
+    started: int
+    is_ended: bool
 
 
 class Compose(NamedTuple):
@@ -419,3 +448,78 @@ class WhoReport(NamedTuple):
 
     ports: tuple[WhoPort, ...]
     exit_code: int
+
+
+class Failure(NamedTuple):
+    """Why something that was asked for did not come about; `code` is stable, `hint` the next step."""
+
+    code: str
+    message: str
+    hint: str | None
+
+
+class WaitPort(NamedTuple):
+    """One port that was waited for; `target` is what was typed, `hosts` are as declared ones.
+
+    `seconds` tells how long it took until it was so, None where it was not so in the end; `failure` then says what was
+    there instead, and is None otherwise. `holders` are those who serve the port, or are in the way.
+    """
+
+    target: str
+    port: int
+    protocol: Protocol
+    hosts: tuple[str, ...]
+    reached: bool
+    seconds: float | None
+    holders: tuple[Holder, ...] = ()
+    failure: Failure | None = None
+
+
+class WaitReport(NamedTuple):
+    """The answer of `wait`: one entry for each port asked for, all of them as one and the same look found them."""
+
+    ports: tuple[WaitPort, ...]
+    exit_code: int
+
+
+class KillAction(NamedTuple):
+    """One thing that `kill` ends.
+
+    `kind` is "process", "container" or "unit", `name` its full name, `text` who that is in a sentence. `pids`
+    are the processes that are signalled, the first ones first; `id` is the container's. `needs_name`: a stranger's,
+    which is ended only for whoever repeats the name.
+    """
+
+    kind: str
+    name: str
+    text: str
+    pids: tuple[int, ...] = ()
+    id: str | None = None
+    needs_name: bool = False
+
+
+class KillPort(NamedTuple):
+    """What `kill` would do, or did, about one port; `target` is what was typed, `hosts` are as declared ones.
+
+    `holders` had it at first, `successors` have it now: the same, or whoever came after them. `actions` is empty where
+    nothing may be ended; then `message` says why and `hint` what to do instead.
+    """
+
+    target: str
+    port: int
+    protocol: Protocol
+    hosts: tuple[str, ...]
+    status: KillStatus
+    message: str
+    hint: str | None
+    actions: tuple[KillAction, ...] = ()
+    holders: tuple[Holder, ...] = ()
+    successors: tuple[Holder, ...] = ()
+
+
+class KillReport(NamedTuple):
+    """The answer of `kill`: one entry for each port; before anything is done, the plan."""
+
+    ports: tuple[KillPort, ...]
+    exit_code: int
+    notes: tuple[Note, ...] = ()

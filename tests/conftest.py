@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
+import socket
 import subprocess
 import sys
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +64,33 @@ def _own_environment(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pyte
             monkeypatch.delenv(name)
     for name in ("NO_COLOR", "FORCE_COLOR", "GITHUB_ACTIONS", "PYTHONUNBUFFERED"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("PORTGUARD_STATE_DIR", str(tmp_path_factory.mktemp("state") / "portguard"))
+    own = tmp_path_factory.mktemp("state")
+    monkeypatch.setenv("PORTGUARD_STATE_DIR", str(own / "portguard"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(own / "cache"))
+
+
+@pytest.fixture
+def everybodys() -> Iterator[Path]:
+    """Return a directory that every user can reach: pytest's own are closed to others."""
+    path = Path(tempfile.mkdtemp(prefix="portguard-test-"))
+    path.chmod(0o755)
+    yield path
+    shutil.rmtree(path)
+
+
+@pytest.fixture
+def busy() -> Iterator[int]:
+    """Return a TCP port of 127.0.0.1 this process listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield server.getsockname()[1]
+
+
+@pytest.fixture
+def idle() -> int:
+    """Return a TCP port of 127.0.0.1 that nobody listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port: int = server.getsockname()[1]
+    return port
 
 
 @pytest.fixture

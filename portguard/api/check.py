@@ -8,10 +8,11 @@ import sys
 from portguard._namedtuple import NamedTuple
 from portguard.api import project as projects
 from portguard.api import rivals
+from portguard.api.probing import probe_all
 from portguard.model import CheckReport, Declaration, Note, PortReport
-from portguard.rules import addresses, binding, candidates, explain, ranges, targets, verdicts
+from portguard.rules import addresses, ranges, targets, verdicts
 from portguard.system import kernel
-from portguard.system.probe import pause, probe, probe_addresses
+from portguard.system.probe import pause
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from portguard.api.containers import Engines
     from portguard.api.project import Project
     from portguard.api.rivals import Known
-    from portguard.model import Checkout, Holder, Outcome, Protocol, Rival
+    from portguard.model import Checkout, Holder, Protocol, Rival
     from portguard.rules.ownership import Claim, Us
     from portguard.rules.ranges import Range
     from portguard.rules.verdicts import Decision, OwnTree
@@ -134,7 +135,7 @@ class _Check:
 
     def _probe(self, item: Declaration, protocol: Protocol, port: int) -> _Finding:
         wanted = addresses.expand(item.hosts)
-        outcomes, errors = _probe_all(protocol, wanted, port)
+        outcomes, errors = probe_all(protocol, wanted, port)
         outcome = verdicts.combine(item.hosts, outcomes)
         failed = {address: error for address, error in errors.items() if outcomes[address] == outcome}
         if outcome not in ("busy", "no-permission"):
@@ -261,9 +262,45 @@ class _Check:
         self, item: Declaration, protocol: Protocol, finding: _Finding, twins: Sequence[Declaration]
     ) -> PortReport:
         decision = finding.decision
-        shown = self._shortened(item)
-        is_movable = not item.is_published or item.env is not None
-        suggestion = self._suggest(item) if decision.verdict == "conflict" and is_movable else None
+        suggestion, hint = None, None
+        if decision.verdict == "free":
+            message = f"{addresses.target(item.hosts, item.port, protocol, item.last_port)} is free"
+        else:
+            is_movable = not item.is_published or item.env is not None
+            suggestion = self._suggest(item) if decision.verdict == "conflict" and is_movable else None
+            message, hint = self._words(item, protocol, finding, twins, suggestion)
+        return PortReport(
+            name=item.name,
+            port=item.port,
+            declared_port=item.declared_port,
+            protocol=protocol,
+            hosts=item.hosts,
+            env=item.env,
+            service=item.service,
+            source=item.source,
+            verdict=decision.verdict,
+            cause=decision.cause,
+            message=message,
+            hint=hint,
+            suggestion=suggestion,
+            notes=(*self._notes(item, protocol, decision), *finding.notes),
+            holders=finding.holders,
+            optional=item.optional,
+            last_port=item.last_port,
+        )
+
+    def _words(
+        self,
+        item: Declaration,
+        protocol: Protocol,
+        finding: _Finding,
+        twins: Sequence[Declaration],
+        suggestion: int | None,
+    ) -> tuple[str, str | None]:
+        """Return what is the matter, and the next step."""
+        from portguard.rules import explain  # only for what is not free
+
+        decision, shown = finding.decision, self._shortened(item)
         stranger = next((claim for claim in finding.claims if claim.relation != "ours"), None)
         claim = stranger or next(iter(finding.claims), None)
         message = explain.message(
@@ -289,25 +326,7 @@ class _Check:
             has_compose=claim is not None and self._has_compose(),
             rival=finding.rival,
         )
-        return PortReport(
-            name=item.name,
-            port=item.port,
-            declared_port=item.declared_port,
-            protocol=protocol,
-            hosts=item.hosts,
-            env=item.env,
-            service=item.service,
-            source=item.source,
-            verdict=decision.verdict,
-            cause=decision.cause,
-            message=message,
-            hint=hint,
-            suggestion=suggestion,
-            notes=(*self._notes(item, protocol, decision), *finding.notes),
-            holders=finding.holders,
-            optional=item.optional,
-            last_port=item.last_port,
-        )
+        return message, hint
 
     def _has_compose(self) -> bool:
         from portguard.engines import plugin  # only when a container holds a port
@@ -331,6 +350,8 @@ class _Check:
 
     def _suggest(self, item: Declaration) -> int | None:
         """Return a number near the declared one that would bind in its place now, None if there is none near."""
+        from portguard.rules import candidates  # only for conflicts
+
         low, high = self._ephemeral or ranges.LINUX_EPHEMERAL
         is_ephemeral = low <= item.port <= high
         wanted = addresses.expand(item.hosts)
@@ -338,7 +359,7 @@ class _Check:
             if port in self._taken or port in ranges.BROWSER_BLOCKED or (low <= port <= high and not is_ephemeral):
                 continue
             if all(
-                verdicts.combine(item.hosts, _probe_all(protocol, wanted, port)[0]) == "free"
+                verdicts.combine(item.hosts, probe_all(protocol, wanted, port)[0]) == "free"
                 for protocol in item.protocols
             ):
                 return port
@@ -350,25 +371,11 @@ def item_span(item: Declaration) -> int:
     return (item.last_port or item.port) - item.port + 1
 
 
-def _probe_all(protocol: Protocol, wanted: Sequence[str], port: int) -> tuple[dict[str, Outcome], dict[str, str]]:
-    """Return the outcome by address, and the errno's name of those that did not bind."""
-    outcomes: dict[str, Outcome] = {}
-    errors: dict[str, str] = {}
-    for address in wanted:
-        for probed in probe_addresses(address):
-            error = probe(protocol, probed, port)
-            outcomes[address] = binding.outcome_of(error)
-            if error is not None:
-                errors[address] = error
-                break
-    return outcomes, errors
-
-
 def _has_passed(protocol: Protocol, hit: Sequence[str], port: int) -> bool:
     """Whether what nobody listens on is free at a second look: other probes and dying sockets pass by themselves."""
     for _ in range(_SECOND_LOOKS):
         pause()
-        outcomes, _errors = _probe_all(protocol, hit, port)
+        outcomes, _errors = probe_all(protocol, hit, port)
         if all(outcome == "free" for outcome in outcomes.values()):
             return True
     return False

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from portguard.rules.ownership import Us
     from portguard.system.origin import Forward
 
+    Group = tuple[tuple[str, bool] | None, str | None]  # unit, and whether a user's; container's identifier
 
 # What engines put into the containers they make (moby, daemon/initlayer; podman-run(1)).
 _CONTAINER_MARKS = ("/.dockerenv", "/run/.containerenv")
@@ -42,7 +43,10 @@ class Engines:
         self._answer: Answer | None = None
         self._remote: list[EngineEndpoint | None] = []
         self._told: dict[int, Note] = {}
-        self._cgroups: dict[int, str] = {}
+        self._groups: dict[int, Group] = {}
+        self._parsed: dict[str, Group] = {}
+        self._forwards: tuple[Forward, ...] | None = None
+        self._forwarders: dict[str | None, bool] = {}
         self.running: dict[str, Running] = {}
 
     def answer(self) -> Answer:
@@ -87,27 +91,36 @@ class Engines:
 
     def attribute(self, holders: Sequence[Holder]) -> tuple[Holder, ...]:
         """Return the holders with the containers and systemd units behind them, as far as they are known."""
-        return tuple(self._attributed(holder) for holder in holders)
+        return tuple(map(self.attributed, holders))
 
-    def _attributed(self, holder: Holder) -> Holder:
-        forwarder = next((item for item in holder.processes if is_forwarder(item.name, platform=sys.platform)), None)
+    def attributed(self, holder: Holder) -> Holder:
+        """Do as `attribute` for one."""
+        forwarder = None
+        for item in holder.processes:
+            if item.name not in self._forwarders:
+                self._forwarders[item.name] = is_forwarder(item.name, platform=sys.platform)
+            if self._forwarders[item.name]:
+                forwarder = item
+                break
         is_unseen = holder.owner_status in ("hidden", "none-found", "lookup-failed")
         if forwarder is not None or (is_unseen and holder.state in ("listen", "bound", None)):
             return self._published(holder, forwarder)
         if not holder.processes:
             return holder
-        cgroup = self._cgroup(holder.processes[0].pid)
-        unit = attribution.unit_of(cgroup)
+        unit, identifier = self._group(holder.processes[0].pid)
         if unit is not None:
             holder = holder._replace(unit=unit[0], is_user_unit=unit[1])
-        identifier = attribution.container_id_of(cgroup)
         running = attribution.by_id(identifier, self.answer().containers) if identifier is not None else None
         return holder if running is None else holder._replace(container=running.identity)
 
-    def _cgroup(self, pid: int) -> str:
-        if pid not in self._cgroups:
-            self._cgroups[pid] = origin.cgroup_of(pid)
-        return self._cgroups[pid]
+    def _group(self, pid: int) -> Group:
+        """Return the unit and the container that the process's control group tells; read and understood once."""
+        if pid not in self._groups:
+            text = origin.cgroup_of(pid)
+            if text not in self._parsed:
+                self._parsed[text] = attribution.unit_of(text), attribution.container_id_of(text)
+            self._groups[pid] = self._parsed[text]
+        return self._groups[pid]
 
     def _published(self, holder: Holder, forwarder: Process | None) -> Holder:
         """Return the holder with the container that an engine publishes there, or that its forwarder tells of."""
@@ -141,7 +154,7 @@ class Engines:
         return holder._replace(container=Container("docker", "", ""))
 
     def _forward(self, holder: Holder, forwarder: Process | None) -> Forward | None:
-        candidates = origin.forwards() if forwarder is None else (origin.forwarded_by(forwarder.pid),)
+        candidates = self._all_forwards() if forwarder is None else (origin.forwarded_by(forwarder.pid),)
         for forward in candidates:
             if (
                 forward is not None
@@ -151,6 +164,11 @@ class Engines:
             ):
                 return forward
         return None
+
+    def _all_forwards(self) -> tuple[Forward, ...]:
+        if self._forwards is None:
+            self._forwards = origin.forwards()
+        return self._forwards
 
     def _services(self) -> tuple[Running, ...]:
         """Return what a swarm publishes: dockerd holds those ports itself, and lists them nowhere else."""

@@ -256,12 +256,14 @@ def _is_held_now(
             sockets += listeners.bind("tcp", port)
         import signal  # only for --hold
 
+        from portguard.system import signals
+
         # An interrupt waits until the holder is written down.
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
             pid = hold.detach(sockets, seconds=order.ttl)
             started = alive.start_of(pid)
-            undo.append(lambda: alive.terminate(pid, started))
+            undo.append(lambda: signals.terminate(pid, started))
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
     except OSError as error:

@@ -11,6 +11,7 @@ import sys
 from portguard._namedtuple import NamedTuple
 from portguard.errors import LookupFailedError
 from portguard.model import Holder
+from portguard.rules.addresses import overlaps
 from portguard.rules.verdicts import occupants
 from portguard.system import sockets
 
@@ -33,7 +34,10 @@ class Found(NamedTuple):
 
 
 def find(protocol: Protocol, addresses: Sequence[str], port: int) -> Found:
-    """Return who occupies `port` on one of `addresses`, and why; one holder of unknown state where nobody can tell."""
+    """Return who occupies `port` on one of `addresses`, and why; one holder of unknown state where nobody can tell.
+
+    The search for the processes stops when further ones are unlikely.
+    """
     try:
         cause, rows = occupants(addresses, sockets.find(protocol, port, listeners_only=True))
         if cause != "listener":
@@ -42,43 +46,68 @@ def find(protocol: Protocol, addresses: Sequence[str], port: int) -> Found:
         return Found("none", (_nobody(protocol, addresses[0], port, "lookup-failed"),), is_table_read=False)
     if not rows:
         return Found("none", (_nobody(protocol, addresses[0], port, "none-found"),), is_table_read=True)
-    return Found(cause, with_owners(rows, None if cause == "listener" else _LIMIT), is_table_read=True)
+    people = with_owners(rows, None if cause == "listener" else _LIMIT, everyone=False)
+    return Found(cause, people, is_table_read=True)
 
 
 def _nobody(protocol: Protocol, address: str, port: int, status: OwnerStatus) -> Holder:
     return Holder(protocol, address, port, None, status, (), processes_complete=status == "none-found")
 
 
-def with_owners(rows: Sequence[Socket], limit: int | None) -> tuple[Holder, ...]:
-    """Return the sockets, equal ones once and at most `limit` of them, with the processes behind each."""
-    distinct = {(row.address, row.state, row.inode, row.pids): row for row in rows}
-    chosen = sorted(distinct.values(), key=lambda row: (":" in row.address, row.address, row.inode))[:limit]
+def distinct(rows: Sequence[Socket]) -> list[Socket]:
+    """Return the sockets, equal ones once, IPv4 before IPv6."""
+    found = {(row.address, row.state, row.inode, row.pids): row for row in rows}
+    return sorted(found.values(), key=lambda row: (":" in row.address, row.address, row.inode))
+
+
+def is_meant(row: Socket, wanted: Sequence[str]) -> bool:
+    """Whether a socket that listens, or is bound, occupies one of these addresses."""
+    return any(overlaps(address, row.address, second_v6only=bool(row.v6only)) for address in wanted)
+
+
+def with_owners(rows: Sequence[Socket], limit: int | None, *, everyone: bool = True) -> tuple[Holder, ...]:
+    """Return the sockets, equal ones once and at most `limit` of them, with the processes behind each.
+
+    Without `everyone`, the search stops when further processes are unlikely: `owners.find`.
+    """
+    return holders_of(distinct(rows)[:limit], everyone=everyone)
+
+
+def holders_of(rows: Sequence[Socket], *, everyone: bool = True, brief: bool = False) -> tuple[Holder, ...]:
+    """Return a holder for each row: one search for all of them, and each process described once.
+
+    `brief` leaves out the processes' programs and directories.
+    """
     owners: Owners | None = None
-    if any(row.pids is None for row in chosen):
+    if any(row.pids is None for row in rows):
         from portguard.system import owners as search  # only when a port is busy
 
+        inodes = {row.inode for row in rows}
         try:
-            owners = search.find({row.inode for row in chosen})
+            owners = search.find_everyone(inodes) if everyone else search.find(inodes)
         except LookupFailedError:
             owners = None
-    known: dict[int, Process] = {}
-    return tuple(holder_of(row, owners, known) for row in chosen)
+    by_inode = owners.pids if owners is not None else {}
+    pids = [by_inode.get(row.inode, ()) if row.pids is None else row.pids for row in rows]
+    # Most sockets of a process have the same ones behind them.
+    people: dict[tuple[int, ...], tuple[Process, ...]] = dict.fromkeys(pids, ())
+    if any(people):
+        from portguard.system import processes  # as above
 
-
-def holder_of(row: Socket, owners: Owners | None, known: dict[int, Process]) -> Holder:
-    """Return a socket with its processes. `known` remembers those that were described; `owners` None: not to be had."""
-    pids = row.pids if row.pids is not None else owners.pids.get(row.inode, ()) if owners else ()
-    if pids:
-        from portguard.system import processes  # psutil: twice the interpreter's start
-
-        known.update({pid: processes.describe(pid) for pid in pids if pid not in known})
-    status = "known" if pids else _why_unknown(row, owners)
+        known = processes.describe_all({pid for some in people for pid in some}, brief=brief)
+        people = {some: tuple([known[pid] for pid in some]) for some in people}
     # psutil names one process a socket. For an ordinary user the processes of others are closed, and any of them may
     # share the socket; what a security module closes even to root is an exception that would make every answer unsure.
-    is_complete = row.pids is None and owners is not None and status != "hidden"
-    is_complete = is_complete and not (owners is not None and owners.has_unreadable and not is_root())
-    people = tuple(known[pid] for pid in pids)
-    return Holder(row.protocol, row.address, row.port, row.state, status, people, is_complete, uid=row.uid)
+    is_whole = owners is not None and owners.is_complete and (is_root() or not owners.has_unreadable)
+    found = []
+    for row, some in zip(rows, pids, strict=True):
+        protocol, address, port, state, _, uid, _, named = row
+        status = "known" if some else _why_unknown(row, owners)
+        is_complete = is_whole and named is None and status != "hidden"
+        # As everywhere where there are tens of thousands: the constructor's checks cost more than the rest.
+        values = (protocol, address, port, state, status, people[some], is_complete, None, None, uid, False)
+        found.append(tuple.__new__(Holder, values))
+    return tuple(found)
 
 
 def _why_unknown(row: Socket, owners: Owners | None) -> OwnerStatus:

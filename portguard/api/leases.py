@@ -5,22 +5,30 @@ from __future__ import annotations
 import os
 import time
 
+from portguard._namedtuple import NamedTuple
 from portguard.api import numbers
 from portguard.api import project as projects
 from portguard.errors import ConfigError, ConflictError, LookupFailedError, NotFoundError, UsageError
 from portguard.leases import assignments, directory, table
-from portguard.model import LeaseInfo, Process
+from portguard.leases.assignments import Assignment
+from portguard.leases.table import Lease
+from portguard.model import LeaseInfo
 from portguard.rules.ranges import LAST_PORT
 from portguard.rules.targets import PROTOCOLS
-from portguard.system import alive, kernel, processes, sockets
+from portguard.system import alive, kernel, processes, signals, sockets
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
 
-    from portguard.leases.assignments import Assignment
-    from portguard.leases.table import Lease
     from portguard.model import Protocol
+
+
+class _Listed(NamedTuple):
+    """What is told about a port, and the record it was told from, as it was stored."""
+
+    info: LeaseInfo
+    record: Lease | Assignment
 
 
 def list_leases(*, environ: Mapping[str, str] | None = None) -> tuple[LeaseInfo, ...]:
@@ -29,13 +37,7 @@ def list_leases(*, environ: Mapping[str, str] | None = None) -> tuple[LeaseInfo,
     Leases are those of this network namespace, the numbers of checkouts those of all. Raises StateError when the store
     cannot be read.
     """
-    environ = os.environ if environ is None else environ
-    found = _leases(environ)
-    known = numbers.known(environ)
-    listening = _listening() if found or known else None
-    items = [_lease_info(port, lease, listening) for port, lease in found.items()]
-    items += [_assignment_info(item, listening) for item in known]
-    return tuple(sorted(items, key=lambda item: (item.port, item.kind)))
+    return tuple(item.info for item in _list(os.environ if environ is None else environ))
 
 
 def release(
@@ -43,30 +45,27 @@ def release(
 ) -> tuple[LeaseInfo, ...]:
     """Give back what these targets have, ports or names of this checkout; with `everything` all of this checkout's.
 
-    A hold ends; what a command still runs with is a ConflictError. Returns what was given back. Raises NotFoundError
-    for a target that has nothing, UsageError without any.
+    A hold ends; what a command still runs with is a ConflictError. Returns what was given back: not what somebody
+    else took meanwhile. Raises NotFoundError for a target that has nothing, UsageError without any.
     """
     environ = os.environ if environ is None else environ
     if everything == bool(targets):
         raise UsageError("name what to give back", "portguard leases release PORT|NAME..., or --all of this checkout")
     here = numbers.checkout_of(_project_directory(cwd, environ))
     wanted = _everything(here.root, environ) if everything else _named(targets, here.directory, environ)
-    running = [item for item in wanted if item.kind == "run" and item.process is not None]
+    running = [item.info for item in wanted if item.info.kind == "run" and item.info.process is not None]
     if running:
         pids = " ".join(sorted({str(item.process.pid) for item in running if item.process}))
         what = tuple(f"port {item.port} belongs to the command that runs with it" for item in running)
         raise ConflictError(what, f"end that: kill {pids}")
-    _give_back(wanted, environ)
-    return tuple(wanted)
+    return _give_back(wanted, environ)
 
 
 def prune(*, dry: bool = False, environ: Mapping[str, str] | None = None) -> tuple[LeaseInfo, ...]:
     """Give back the numbers of checkouts that are gone, and return them; if `dry`, only return them."""
     environ = os.environ if environ is None else environ
-    gone = [item for item in list_leases(environ=environ) if item.is_gone]
-    if not dry:
-        _give_back(gone, environ)
-    return tuple(gone)
+    gone = [item for item in _list(environ) if item.info.is_gone]
+    return tuple(item.info for item in gone) if dry else _give_back(gone, environ)
 
 
 def is_gone(item: Assignment) -> bool:
@@ -78,6 +77,15 @@ def is_gone(item: Assignment) -> bool:
     except OSError:
         return False  # there may be something that cannot be seen
     return bool(item.common) and not numbers.is_own(item, numbers.checkout_of(item.directory))
+
+
+def _list(environ: Mapping[str, str]) -> list[_Listed]:
+    found = _leases(environ)
+    known = numbers.known(environ)
+    listening = _listening() if found or known else None
+    items = [_Listed(_lease_info(port, lease, listening), lease) for port, lease in found.items()]
+    items += [_Listed(_assignment_info(item, listening), item) for item in known]
+    return sorted(items, key=lambda item: (item.info.port, item.info.kind))
 
 
 def _leases(environ: Mapping[str, str]) -> dict[int, Lease]:
@@ -153,24 +161,24 @@ def _project_directory(cwd: str | None, environ: Mapping[str, str]) -> str:
     return here if files is None else files.directory
 
 
-def _everything(root: str, environ: Mapping[str, str]) -> list[LeaseInfo]:
+def _everything(root: str, environ: Mapping[str, str]) -> list[_Listed]:
     return [
         item
-        for item in list_leases(environ=environ)
-        if item.checkout == root or (item.checkout is None and numbers.is_in(item.directory or "", root))
+        for item in _list(environ)
+        if item.info.checkout == root or (item.info.checkout is None and numbers.is_in(item.info.directory or "", root))
     ]
 
 
-def _named(targets: Sequence[str], here: str, environ: Mapping[str, str]) -> list[LeaseInfo]:
-    found = list_leases(environ=environ)
-    wanted: dict[LeaseInfo, None] = {}
+def _named(targets: Sequence[str], here: str, environ: Mapping[str, str]) -> list[_Listed]:
+    found = _list(environ)
+    wanted: dict[_Listed, None] = {}
     for target in targets:
         if target.isascii() and target.isdigit():
             if len(target) > len("65535") or not 0 < int(target) <= LAST_PORT:
                 raise UsageError(f"{target!r}: ports are 1 to {LAST_PORT}")
-            fitting = [item for item in found if item.port == int(target)]
+            fitting = [item for item in found if item.info.port == int(target)]
         else:
-            fitting = [item for item in found if item.name == target and item.directory == here]
+            fitting = [item for item in found if item.info.name == target and item.info.directory == here]
         if not fitting:
             what = "port" if target.isdigit() else "declaration"
             raise NotFoundError(
@@ -181,24 +189,23 @@ def _named(targets: Sequence[str], here: str, environ: Mapping[str, str]) -> lis
     return list(wanted)
 
 
-def _give_back(items: Sequence[LeaseInfo], environ: Mapping[str, str]) -> None:
+def _give_back(items: Sequence[_Listed], environ: Mapping[str, str]) -> tuple[LeaseInfo, ...]:
+    """Give back what is still stored as it was listed, and return it; whoever else has a port by now keeps it."""
     path = directory.path_of(environ)
-    gone = {(item.port, item.name, item.directory) for item in items if item.kind == "assignment"}
-    if gone:
+    given: set[_Listed] = set()
+    assigned = {item.record: item for item in items if isinstance(item.record, Assignment)}
+    if assigned:
         with assignments.locked(path, kernel.machine_key()) as book:
-            book.save(item for item in book.all if (item.port, item.name, item.directory) not in gone)
-    leased = [item for item in items if item.kind != "assignment"]
-    if not leased:
-        return
-    with table.locked(path, kernel.host_key(), is_alive=alive.is_alive) as found:
-        for item in leased:
-            lease = found.lease(item.port)
-            # Whoever has it by now, if it was not who was meant, keeps it.
-            if lease is not None and lease.kind == item.kind and _is_same(lease, item.process):
-                found.clear(item.port)
+            given.update(assigned[item] for item in book.all if item in assigned)
+            book.save(item for item in book.all if item not in assigned)
+    leased = [(item, item.record) for item in items if isinstance(item.record, Lease)]
+    if leased:
+        with table.locked(path, kernel.host_key(), is_alive=alive.is_alive) as found:
+            for item, lease in leased:
+                if not found.carries(item.info.port, lease):
+                    continue
+                found.clear(item.info.port)
+                given.add(item)
                 if lease.kind == "hold" and lease.pid != os.getpid() and lease.expires != table.FOR_LIFE:
-                    alive.terminate(lease.pid, lease.started)
-
-
-def _is_same(lease: Lease, process: Process | None) -> bool:
-    return process is None or process.pid == lease.pid
+                    signals.terminate(lease.pid, lease.started)
+    return tuple(item.info for item in items if item in given)

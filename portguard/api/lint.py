@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 
 from portguard.api import project as projects
-from portguard.api import stacks
 from portguard.errors import ConfigError, UsageError
 from portguard.model import Finding, LintReport, Source
 from portguard.rules import lint as rules
@@ -19,11 +18,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from portguard.config.find import ConfigText
-    from portguard.config.parse import Config
-    from portguard.model import Declaration, Suggestion
+    from portguard.model import Config, Declaration, Suggestion
     from portguard.sources.compose import ComposeFiles, ComposeProject
 
 _DOTENVS = (".env", ".env.example")
+_DEVCONTAINERS = (".devcontainer", ".devcontainer.json")  # where `sources.devcontainer` looks
 _STATIC = {"COMPOSE_DISABLE_ENV_FILE": "1"}
 
 
@@ -93,7 +92,7 @@ class _Linted:
             return LintReport(None, (), (), 0, 0)
         facts = rules.Facts(
             declared=tuple(self._shown(item) for item in parsed.declarations) if parsed else (),
-            published=tuple(self._shown(item) for item in stacks.declarations(stack)) if stack is not None else (),
+            published=self._published(stack),
             services=None if stack is None else stack.services,
             dotenv=self._dotenv(directory, sources),
             forwarded=self._forwarded(directory, sources),
@@ -107,23 +106,23 @@ class _Linted:
         return LintReport(text.path if text else None, tuple(looked), tuple(kept), len(everything) - len(kept), 0)
 
     def _parsed(self, text: ConfigText | None) -> Config | None:
-        from portguard.config import parse
+        from portguard.api import configs  # only where there is a config
 
         if text is None:
             return None
         try:
-            return parse.parse(text, self._show(text.path))
+            return configs.parsed(text, self._show(text.path), self._environ)
         except ConfigError as error:
             self._add(error, text.path)
             return None
 
     def _compose(self, directory: str, parsed: Config | None, *, has_config: bool) -> ComposeProject | None:
         """Return what the compose files say that the config names, or that its services are in, or that stand alone."""
-        from portguard.sources import compose, compose_files
-
         names = list(parsed.compose_files) if parsed else []
         if has_config and not names and not any(item.service for item in (parsed.declarations if parsed else ())):
             return None
+        from portguard.sources import compose_files  # only where there may be some
+
         try:
             files = (
                 compose_files.named(names, directory, "the config names it") if names
@@ -131,18 +130,27 @@ class _Linted:
             )  # fmt: skip
             if files is None or (not names and _is_outside(files.directory, directory)):
                 return None
+            from portguard.sources import compose  # YAML, only where a compose file is read
+
             return compose.read(files._replace(cwd=self._cwd), {**_required(files), **_STATIC})
         except ConfigError as error:
             self._add(error, None)
             return None
 
-    def _dotenv(self, directory: str, sources: list[str]) -> dict[str, tuple[tuple[str, str, int], ...]]:
-        from portguard.rules import env_block
-        from portguard.sources import dotenv
+    def _published(self, stack: ComposeProject | None) -> tuple[Declaration, ...]:
+        if stack is None:
+            return ()
+        from portguard.api import stacks  # only where a compose file was read
 
+        return tuple(self._shown(item) for item in stacks.declarations(stack))
+
+    def _dotenv(self, directory: str, sources: list[str]) -> dict[str, tuple[tuple[str, str, int], ...]]:
         found: dict[str, tuple[tuple[str, str, int], ...]] = {}
-        for name in _DOTENVS:
-            path = os.path.join(directory, name)
+        paths = [os.path.join(directory, name) for name in _DOTENVS]
+        for path in filter(os.path.lexists, paths):
+            from portguard.rules import env_block  # only where there is one
+            from portguard.sources import dotenv
+
             try:
                 values = dotenv.read(path, {}, prepare=env_block.blanked)
             except dotenv.DotenvError as error:
@@ -158,7 +166,9 @@ class _Linted:
         return found
 
     def _forwarded(self, directory: str, sources: list[str]) -> tuple[Suggestion, ...]:
-        from portguard.sources import devcontainer
+        if not any(os.path.lexists(os.path.join(directory, name)) for name in _DEVCONTAINERS):
+            return ()
+        from portguard.sources import devcontainer  # JSON, only where there is one
         from portguard.sources.text import SourceError
 
         found: list[Suggestion] = []

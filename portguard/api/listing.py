@@ -10,7 +10,7 @@ import os
 from portguard.api import holders
 from portguard.api.containers import Engines
 from portguard.api.info import name_of
-from portguard.errors import LookupFailedError, UsageError
+from portguard.errors import UsageError
 from portguard.model import Connection, Listener, Listing, Note
 from portguard.rules import services
 from portguard.rules.addresses import is_v6
@@ -22,8 +22,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from portguard.model import Holder, Process, Protocol, TableRow
-    from portguard.system.owners import Owners
+    from portguard.model import Holder, Protocol, TableRow
 
 _FAMILIES = (4, 6)
 
@@ -34,14 +33,16 @@ def list_ports(
     families: Sequence[int] = _FAMILIES,
     connections: bool = False,
     mine: bool = False,
+    brief: bool = False,
     environ: Mapping[str, str] | None = None,
     services_path: str | None = None,
 ) -> Listing:
     """List the TCP listeners and the bound UDP sockets without a peer; with `connections` all other sockets as well.
 
     `families` are those of the socket: a dual-stack one is of family 6. `mine`: only what a process of the current
-    user holds. Owners that cannot be seen are unknown, and a note counts them. Raises UsageError for an unknown
-    protocol or family, and LookupFailedError where no socket table can be read.
+    user holds. `brief` leaves out the processes' programs and directories, which `projects_of` needs. Owners that
+    cannot be seen are unknown, and a note counts them. Raises UsageError for an unknown protocol or family, and
+    LookupFailedError where no socket table can be read.
     """
     if not protocols or any(protocol not in PROTOCOLS for protocol in protocols):
         raise UsageError(f"unknown protocols {tuple(protocols)!r}", "use tcp, udp or both")
@@ -52,33 +53,38 @@ def list_ports(
         for protocol in PROTOCOLS
         if protocol in protocols
         for row in sockets.find_all(protocol, listeners_only=not connections)
-        if (6 if is_v6(row.socket.address) else 4) in families
     ]
+    if len(set(families)) == 1:
+        rows = [row for row in rows if is_v6(row.socket.address) == (families[0] == 6)]
     rows.sort(key=_order)
     environ = os.environ if environ is None else environ
     engines = Engines(environ)
-    found = [
-        (row, engines.attribute((holder,))[0] if _is_listener(row) else holder)
-        for row, holder in zip(rows, _holders(rows), strict=True)
-    ]
+    found = list(zip(rows, holders.holders_of([row.socket for row in rows], brief=brief), strict=True))
     if mine:
         uid, user = _me()
         found = [(row, holder) for row, holder in found if _is_mine(holder, uid, user)]
+    listening: list[Holder] = []
+    others: list[tuple[TableRow, Holder]] = []
+    for row, holder in found:
+        if cause_of(holder.protocol, row.socket.state) == "listener":
+            listening.append(engines.attributed(holder))
+        else:
+            others.append((row, holder))
     names = services_file.read(services_file.path_of(environ) if services_path is None else services_path)
     users: dict[int, str] = {}
-    listeners = tuple(
-        Listener(
-            holder, services.range_of(holder.port), name_of(holder.port, holder.protocol, names), _user(holder, users)
-        )
-        for row, holder in found
-        if _is_listener(row)
+    return Listing(
+        tuple([_listener(holder, names, users) for holder in listening]),
+        tuple([Connection(holder, row.remote_address, row.remote_port, _user(holder, users)) for row, holder in others])
+        if connections
+        else None,
+        _notes([*listening, *(holder for _, holder in others)]),
     )
-    others = tuple(
-        Connection(holder, row.remote_address, row.remote_port, _user(holder, users))
-        for row, holder in found
-        if not _is_listener(row)
-    )
-    return Listing(listeners, others if connections else None, _notes([holder for _, holder in found]))
+
+
+def _listener(holder: Holder, names: Mapping[tuple[int, str], str], users: dict[int, str]) -> Listener:
+    name = name_of(holder.port, holder.protocol, names)
+    # As in `holders_of`: there can be tens of thousands.
+    return tuple.__new__(Listener, (holder, services.range_of(holder.port), name, _user(holder, users)))
 
 
 def projects_of(found: Listing) -> tuple[str | None, ...]:
@@ -96,36 +102,12 @@ def _project(holder: Holder) -> str | None:
     return None
 
 
-def _is_listener(row: TableRow) -> bool:
-    return cause_of(row.socket.protocol, row.socket.state) == "listener"
-
-
 def _order(row: TableRow) -> tuple[object, ...]:
     """By protocol, port and address, IPv4 before IPv6; then by what tells sockets of one endpoint apart."""
-    socket = row.socket
-    remote = (is_v6(row.remote_address or ""), row.remote_address or "", row.remote_port or 0)
-    return (
-        socket.protocol,
-        socket.port,
-        is_v6(socket.address),
-        socket.address,
-        *remote,
-        socket.inode,
-        socket.pids or (),
-    )
-
-
-def _holders(rows: Sequence[TableRow]) -> list[Holder]:
-    owners: Owners | None = None
-    if any(row.socket.pids is None for row in rows):
-        from portguard.system import owners as search  # Linux, where the tables name no process
-
-        try:
-            owners = search.find({row.socket.inode for row in rows})
-        except LookupFailedError:
-            owners = None
-    known: dict[int, Process] = {}
-    return [holders.holder_of(row.socket, owners, known) for row in rows]  # one meaning of "who", for both questions
+    socket, remote_address, remote_port = row
+    address, remote = socket.address, remote_address or ""
+    place = (socket.protocol, socket.port, ":" in address, address)
+    return *place, ":" in remote, remote, remote_port or 0, socket.inode, socket.pids or ()
 
 
 def _me() -> tuple[int | None, str | None]:
@@ -152,12 +134,9 @@ def _user(holder: Holder, users: dict[int, str]) -> str | None:
     if holder.processes or uid is None or holder.owner_status == "kernel":
         return None
     if uid not in users:
-        import pwd  # tables that tell uids are Linux's
+        from portguard.system import processes  # not where all are known
 
-        try:
-            users[uid] = pwd.getpwuid(uid).pw_name
-        except (KeyError, OverflowError):
-            users[uid] = str(uid)
+        users[uid] = processes.user_name(uid)
     return users[uid]
 
 

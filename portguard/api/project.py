@@ -38,7 +38,6 @@ class Wish(NamedTuple):
 
 
 _LOOK = Wish("look")
-_LONGEST_DOTENV = 1024 * 1024  # characters
 
 
 class Project(NamedTuple):
@@ -128,9 +127,9 @@ def _compose_files(cwd: str, environ: Mapping[str, str]) -> ComposeFiles | None:
 
 
 def _configured(cwd: str, found: ConfigText, environ: Mapping[str, str], *, by_compose: bool, wish: Wish) -> Project:
-    from portguard.config import parse  # and no tomli where there is no config
+    from portguard.api import configs  # only where there is a config
 
-    config = parse.parse(found, shown(found.path, cwd))
+    config = configs.parsed(found, shown(found.path, cwd), environ)
     project = Project(cwd, found.path, (found.path,), config.declarations)
     if any(item.env for item in config.declarations):
         project = _resolved(project, environ, wish)
@@ -150,10 +149,11 @@ def _resolved(project: Project, environ: Mapping[str, str], wish: Wish) -> Proje
 
     directory = os.path.dirname(project.config or "")
     path = os.path.join(directory, ".env")
-    dotenv = _dotenv(path, project.cwd, environ, wish)
+    text = _dotenv_text(path, project.cwd)
+    dotenv = None if text is None else _dotenv(text, path, project.cwd, environ, wish)
     where = shown(path, project.cwd)
     checkout = own.checkout_of(directory)
-    block = None if dotenv is None else block_in(path)
+    block = None if text is None else block_in(text)
     notes = block_notes(block, path, checkout, project, wish)
     preferred = preferred_in(block, project.declarations, checkout)
     explicit = {
@@ -178,23 +178,27 @@ def _resolved(project: Project, environ: Mapping[str, str], wish: Wish) -> Proje
     return project._replace(sources=sources, declarations=declarations, overlay=overlay)
 
 
-def _dotenv(path: str, cwd: str, environ: Mapping[str, str], wish: Wish) -> dict[str, tuple[str, int]] | None:
-    from portguard.sources import dotenv  # as above
+def _dotenv_text(path: str, cwd: str) -> str | None:
+    from portguard.sources import regular  # as above
 
-    prepare = None
-    if is_same(wish.unread, path):
-        from portguard.rules import env_block  # only where it is about to be written
-
-        prepare = env_block.blanked
     try:
-        found = dotenv.read(path, environ, prepare=prepare)
-    except dotenv.DotenvError as error:
-        raise ConfigError((f"{shown(path, cwd)}:{error.line}: {error.what}",)) from error
+        return regular.read(path)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise ConfigError((f"{shown(path, cwd)}: cannot be read: {reason}",)) from error
-    if found is None:
-        return None
+
+
+def _dotenv(text: str, path: str, cwd: str, environ: Mapping[str, str], wish: Wish) -> dict[str, tuple[str, int]]:
+    from portguard.sources import dotenv  # as above
+
+    if is_same(wish.unread, path):
+        from portguard.rules import env_block  # only where it is about to be written
+
+        text = env_block.blanked(text)
+    try:
+        found = dotenv.assignments(text, environ)
+    except dotenv.DotenvError as error:
+        raise ConfigError((f"{shown(path, cwd)}:{error.line}: {error.what}",)) from error
     _believe(path, cwd, "set the variables in the environment instead")
     return {name: (assignment.value, assignment.line) for name, assignment in found.items()}
 
@@ -206,13 +210,19 @@ class Block(NamedTuple):
     values: dict[str, str]
 
 
-def block_in(path: str) -> Block | None:
+def block_at(path: str) -> Block | None:
     """Return our block in the `.env` at `path`; None where there is none, or none that can be read."""
+    from portguard.sources import regular
+
     try:
-        with open(path, encoding="utf-8", errors="surrogateescape", newline="") as file:
-            text = file.read(_LONGEST_DOTENV)
-    except OSError:
+        text = regular.read(path)
+    except (OSError, ValueError):
         return None
+    return None if text is None else block_in(text)
+
+
+def block_in(text: str) -> Block | None:
+    """Return our block in the text of a `.env`; None where there is none, or none that can be understood."""
     if ">>> portguard env" not in text:
         return None
     from portguard.rules import env_block  # only where there is one
@@ -277,7 +287,7 @@ def find_own_tree(project: Project, environ: Mapping[str, str]) -> OwnTree | Non
     root = os.path.realpath(find.checkout_root(directory) or directory)
     if os.path.dirname(root) == root or root in {os.path.realpath(home) for home in _homes(environ)}:
         return None
-    uid = _sudo_uid(environ)
+    uid = sudo_uid(environ)
     if uid is None:
         try:
             uid = os.stat(root).st_uid
@@ -286,7 +296,8 @@ def find_own_tree(project: Project, environ: Mapping[str, str]) -> OwnTree | Non
     return OwnTree(root, uid)
 
 
-def _sudo_uid(environ: Mapping[str, str]) -> int | None:
+def sudo_uid(environ: Mapping[str, str]) -> int | None:
+    """Return the user who called us through sudo (sudo(8)), None where nobody did."""
     text = environ.get("SUDO_UID", "")
     is_root = hasattr(os, "geteuid") and os.geteuid() == 0
     return int(text) if is_root and text.isascii() and text.isdigit() and len(text) <= 10 else None
@@ -300,7 +311,7 @@ def _homes(environ: Mapping[str, str]) -> Iterator[str]:
         return
     import pwd  # POSIX only, and only when a port is busy
 
-    for uid in {os.geteuid(), _sudo_uid(environ) or 0}:
+    for uid in {os.geteuid(), sudo_uid(environ) or 0}:
         try:
             yield pwd.getpwuid(uid).pw_dir
         except (KeyError, OverflowError):

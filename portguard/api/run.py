@@ -28,10 +28,6 @@ if TYPE_CHECKING:
     from portguard.leases.table import Lease, Table
     from portguard.model import CheckReport, Declaration
 
-OWN_FAILURE = 125
-NOT_EXECUTABLE = 126
-NOT_FOUND = 127
-
 
 class Ready(NamedTuple):
     """All that is needed to begin: the command's environment, the sockets it is handed, and what was noticed.
@@ -47,8 +43,6 @@ class Ready(NamedTuple):
 
 class RefusedError(ConflictError):
     """Ports cannot be had; `report` tells which, and why."""
-
-    exit_code = OWN_FAILURE
 
     def __init__(self, report: CheckReport, hint: str | None) -> None:
         super().__init__(tuple(f"{port.name}: {port.message}" for port in report.ports), hint)
@@ -89,7 +83,7 @@ def prepare(
 
 
 def become(command: Sequence[str], ready: Ready) -> int:
-    """Become the command. Returns only where that fails: 126 or 127, with everything given back."""
+    """Become the command; on Windows return its exit code. Raises OSError, ValueError, with everything given back."""
     try:
         return execute.execute(command, ready.environ, [sock.fileno() for sock in ready.passed])
     except BaseException:
@@ -193,9 +187,11 @@ class _Taking:
                     # Whoever may not bind here (an engine will), or was overtaken just now: the command will see.
                     self._notes.append(Note("unheld", f"port {port} is not held: {error.strerror}"))
             if sockets:
+                from portguard.system import signals  # not with --no-hold
+
                 pid = hold.detach(sockets, pid=os.getpid())
                 started = alive.start_of(pid)
-                self._undo.append(lambda: alive.terminate(pid, started))
+                self._undo.append(lambda: signals.terminate(pid, started))
         except OSError as error:
             self._notes.append(Note("unheld", f"the ports are not held: {error.strerror}"))
         finally:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from portguard.api import numbers
-from portguard.api.project import Project, block_in, block_notes, directory_of, is_same, preferred_in
+from portguard.api.project import Project, block_at, block_notes, directory_of, is_same, preferred_in
 from portguard.errors import ConfigError, LookupFailedError, PortguardError
 from portguard.model import Declaration, Source
 from portguard.rules.ownership import Us
@@ -36,8 +36,7 @@ def published(
         if project.overlay != before:
             again = _read(files, {**environ, **project.overlay}, by_compose=by_compose)
             items = _renumbered(items, again.ports)
-    if project.is_isolated and not environ.get("COMPOSE_PROJECT_NAME"):
-        found = found._replace(name=_isolated_name(project, found.name))
+    found = found._replace(name=_own_name(project, found.name, environ))
     known = {(item.service, item.port, protocol) for item in project.declarations for protocol in item.protocols}
     added = [item for item in items if (item.service, item.port, item.protocols[0]) not in known]
     return project._replace(
@@ -63,7 +62,7 @@ def _with_own_numbers(
     values = dict(compose_files.environment(environ, (files.cwd, files.directory), files.cwd).values)
     checkout = project.checkout or numbers.checkout_of(directory_of(project) if project.config else files.directory)
     path = os.path.join(files.directory, ".env")
-    block = block_in(path)
+    block = block_at(path)
     if block is not None and (block.owner == checkout.root or is_same(wish.unread, path)):
         values = {name: value for name, value in values.items() if name not in block.values or environ.get(name)}
     preferred = preferred_in(block, movable, checkout)
@@ -170,9 +169,7 @@ def find_us(project: Project, environ: Mapping[str, str]) -> Us:
     except PortguardError:
         found = None
     name = environ.get("COMPOSE_PROJECT_NAME", "") or os.path.basename(directory)
-    name = compose.normalize_name(name) if found is None else found.name
-    if project.is_isolated and not environ.get("COMPOSE_PROJECT_NAME"):
-        name = _isolated_name(project, name)
+    name = _own_name(project, compose.normalize_name(name) if found is None else found.name, environ)
     if found is not None:
         return Us(name, os.path.realpath(found.working_dir), found.services)
     return Us(name, os.path.realpath(directory), None)
@@ -192,9 +189,12 @@ def name_of(project: Project, environ: Mapping[str, str]) -> str | None:
     return find_us(project, environ).name if has_stack else None
 
 
-def _isolated_name(project: Project, base: str) -> str:
-    """Return `base` with what tells this checkout from the others; the same however often it is asked for."""
-    if project.checkout is None:
+def _own_name(project: Project, base: str, environ: Mapping[str, str]) -> str:
+    """Return `base`, for an isolated checkout with what tells it from the others unless the environment names it.
+
+    It is the same however often it is asked for.
+    """
+    if not project.is_isolated or project.checkout is None or environ.get("COMPOSE_PROJECT_NAME"):
         return base
     base = base or "project"  # a directory's name may have no letter that compose takes
     suffix = f"-{numbers.hash_of(project.checkout, 'compose') & 0xFFFFFF:06x}"

@@ -8,22 +8,26 @@ import sys
 from portguard.api import holders as search
 from portguard.api.containers import Engines
 from portguard.errors import LookupFailedError, UsageError
-from portguard.model import Background, Declaration, Note, WhoPort, WhoReport
+from portguard.model import Background, Note, WhoPort, WhoReport
 from portguard.rules import addresses, explain, targets, verdicts
 from portguard.rules.origin import classify, will_come_back
-from portguard.system import git, origin, sockets
+from portguard.system import git, origin, sockets, units
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from portguard.model import Holder, Protocol, Socket
+    from portguard.model import Holder, Protocol
 
 _CONNECTIONS_SHOWN = 64
 
 
-def who(*ports: str | int, environ: Mapping[str, str] | None = None) -> WhoReport:
+def who(*ports: str | int, all_holders: bool = False, environ: Mapping[str, str] | None = None) -> WhoReport:
     """Tell who has these ports: 8080 (TCP and UDP), "53/udp", "127.0.0.1:5432".
+
+    The search for processes stops when further ones are unlikely, and says so: `processes_complete` is false. It
+    misses a process that was passed the socket by one that is no relative of it, at another descriptor number.
+    `all_holders` looks through every process that may be seen.
 
     Exit code 0 when each has a holder, 1 when one has none. Raises UsageError for what is no port, LookupFailedError
     where no socket table can be read.
@@ -32,24 +36,26 @@ def who(*ports: str | int, environ: Mapping[str, str] | None = None) -> WhoRepor
         raise UsageError("no port is given", "name one: portguard who 8080")
     environ = os.environ if environ is None else environ
     engines = Engines(environ)
-    found = tuple(_who(str(port), engines, environ) for port in ports)
+    found = tuple(_who(str(port), engines, environ, everyone=all_holders) for port in ports)
     return WhoReport(found, verdicts.worst(0 if port.holders else 1 for port in found))
 
 
-def _who(text: str, engines: Engines, environ: Mapping[str, str]) -> WhoPort:
-    target = targets.parse_target(text)
-    if not isinstance(target, Declaration):
-        raise UsageError(f"{text!r} is no port", "write for instance 3000, 53/udp, 127.0.0.1:5432, [::1]:5432")
+def _who(text: str, engines: Engines, environ: Mapping[str, str], *, everyone: bool) -> WhoPort:
+    target = targets.parse_port(text)
     protocols: Sequence[Protocol] = target.protocols if "/" in text else targets.PROTOCOLS
     wanted = addresses.expand(target.hosts)
-    rows = [row for protocol in protocols for row in sockets.find(protocol, target.port) if _is_meant(row, wanted)]
-    bound = [row for row in rows if verdicts.cause_of(row.protocol, row.state) in ("listener", "bound")]
-    others = [row for row in rows if row not in bound]
-    holders = engines.attribute(search.with_owners(bound, None))
+    rows = [
+        row for protocol in protocols for row in sockets.find(protocol, target.port) if search.is_meant(row, wanted)
+    ]
+    are_bound = [verdicts.cause_of(row.protocol, row.state) in ("listener", "bound") for row in rows]
+    bound = search.distinct([row for row, is_bound in zip(rows, are_bound, strict=True) if is_bound])
+    others = search.distinct([row for row, is_bound in zip(rows, are_bound, strict=True) if not is_bound])
+    found = search.holders_of([*bound, *others[:_CONNECTIONS_SHOWN]], everyone=everyone)
+    holders = engines.attribute(found[: len(bound)])
     return WhoPort(
         target.port,
         holders,
-        search.with_owners(others, _CONNECTIONS_SHOWN),
+        found[len(bound) :],
         tuple(_background(holder, engines, environ) for holder in holders),
         (*engines.notes(target.port), *_hidden(holders)),
     )
@@ -59,10 +65,6 @@ def _hidden(holders: Sequence[Holder]) -> tuple[Note, ...]:
     if all(holder.owner_status != "hidden" or holder.container is not None for holder in holders):
         return ()
     return (Note("hidden", explain.sight(os.geteuid() if hasattr(os, "geteuid") else None)),)
-
-
-def _is_meant(row: Socket, wanted: Sequence[str]) -> bool:
-    return any(addresses.overlaps(address, row.address, second_v6only=bool(row.v6only)) for address in wanted)
 
 
 def _background(holder: Holder, engines: Engines, environ: Mapping[str, str]) -> Background:
@@ -75,7 +77,7 @@ def _background(holder: Holder, engines: Engines, environ: Mapping[str, str]) ->
     started = classify(origin.ancestry(process.pid), is_service=holder.unit is not None, platform=sys.platform)
     comeback = _by_whom(started.by if started is not None and started.comes_back else None)
     if holder.unit is not None:
-        unit = origin.unit(holder.unit, environ, is_user_unit=holder.is_user_unit)
+        unit = units.ask(holder.unit, environ, is_user_unit=holder.is_user_unit)
         comeback = _by_whom("systemd" if will_come_back(unit.restart) else None)
     return Background(
         checkout=worktree.root if worktree is not None else None,

@@ -11,6 +11,7 @@ import typer
 from typer.core import TyperCommand
 
 from portguard.api.free import DEFAULT_TTL
+from portguard.api.wait import DEFAULT_TIMEOUT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -267,14 +268,73 @@ def build(commands: Mapping[str, Callable[..., int]]) -> typer.Typer:
         return commands["info"](ports=list(ports), as_json=as_json)
 
     @app.command()
+    def wait(
+        ports: Annotated[
+            list[str], typer.Argument(metavar="PORT[/udp]|ADDRESS:PORT...", help="Ports; without protocol, TCP.")
+        ],
+        is_free: Annotated[bool, typer.Option("--free", help="Until a server would get them, instead.")] = False,
+        timeout: Annotated[
+            float, typer.Option(metavar="SECONDS", help="Give up after so long; 0 waits without end.")
+        ] = DEFAULT_TIMEOUT,
+        as_json: _Json = False,
+    ) -> int:
+        """Wait until somebody listens on every port, all at the same time.
+
+        Exits 0 when it is so, 1 when it was not in time.
+        """
+        return commands["wait"](ports=list(ports), is_free=is_free, timeout=timeout, as_json=as_json)
+
+    @app.command()
     def who(
         ports: Annotated[
             list[str], typer.Argument(metavar="PORT[/udp]|ADDRESS:PORT...", help="Ports; without protocol, both.")
         ],
+        is_everyone: Annotated[
+            bool,
+            typer.Option(
+                "--all-holders",
+                help="Look through every process: also for one that was passed the socket by a stranger.",
+            ),
+        ] = False,
         as_json: _Json = False,
     ) -> int:
         """Tell who has a port, why, and what started it."""
-        return commands["who"](ports=list(ports), as_json=as_json)
+        return commands["who"](ports=list(ports), is_everyone=is_everyone, as_json=as_json)
+
+    @app.command()
+    def kill(
+        ports: Annotated[
+            list[str], typer.Argument(metavar="PORT[/udp]|ADDRESS:PORT...", help="Ports; without protocol, TCP.")
+        ],
+        is_agreed: Annotated[
+            bool, typer.Option("--yes", "-y", help="Do not ask: for what is ours and plain processes of this user.")
+        ] = False,
+        is_dry: Annotated[bool, typer.Option("--dry-run", help="Only tell what would be stopped.")] = False,
+        is_forced: Annotated[
+            bool, typer.Option("--force", help="SIGKILL for what still holds the port after SIGTERM.")
+        ] = False,
+        is_tree: Annotated[
+            bool, typer.Option("--tree", help="Also the supervisor in the same checkout, and all that it runs.")
+        ] = False,
+        names: Annotated[
+            list[str] | None,
+            typer.Option("--confirm", metavar="NAME", help="A stranger's container or unit that is meant, in full."),
+        ] = None,
+        as_json: _Json = False,
+    ) -> int:
+        """Stop what listens on a port, and nothing else; or say why not.
+
+        Containers and systemd units are stopped through what runs them. Exits 0 when the ports are free.
+        """
+        return commands["kill"](
+            ports=list(ports),
+            is_agreed=is_agreed,
+            is_dry=is_dry,
+            is_forced=is_forced,
+            is_tree=is_tree,
+            names=list(names or ()),
+            as_json=as_json,
+        )
 
     @app.command(name="list")
     def list_ports(

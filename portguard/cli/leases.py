@@ -21,7 +21,7 @@ def run(*, words: Sequence[str], is_all: bool, is_dry: bool, as_json: bool) -> i
     """List what is handed out, or give it back; print it, return the exit code."""
     action, *targets = words or ("list",)
     if action not in ACTIONS:
-        raise UsageError(f"{action!r}: unknown", f"portguard leases, or with one of: {', '.join(ACTIONS[1:])}")
+        raise UsageError(f"`leases` has no {action!r}", f"portguard leases, or with one of: {', '.join(ACTIONS[1:])}")
     if targets and action != "release":
         raise UsageError(f"`leases {action}` takes no {targets[0]!r}", f"portguard leases {action}")
     if is_all and action != "release":

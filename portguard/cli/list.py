@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+
 from portguard.api import listing as api
 from portguard.cli import output
 from portguard.rules.targets import PROTOCOLS
@@ -25,11 +27,13 @@ def run(
     as_json: bool,
 ) -> int:
     """List, print what was found, return the exit code. That nothing listens is an answer too."""
+    gc.disable()  # what is made here stays until the end, and there can be tens of thousands of it
     found = api.list_ports(
         protocols=_protocols(is_tcp=is_tcp, is_udp=is_udp),
         families=(4, 6) if is_v4 == is_v6 else (4,) if is_v4 else (6,),
         connections=is_all,
         mine=is_mine,
+        brief=not (as_json or is_by_project),
     )
     from portguard.render import text  # not when the table cannot be read
 

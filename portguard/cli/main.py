@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Any
 
-COMMANDS = ("check", "env", "free", "info", "init", "leases", "lint", "list", "run", "schema", "who")
+COMMANDS = ("check", "env", "free", "info", "init", "kill", "leases", "lint", "list", "run", "schema", "wait", "who")
 ANNOTATED = ("check", "lint")  # whose `--format` has github and sarif; that of `env` means something else by github
 BUG = 4
 INTERRUPTED = 130
@@ -53,9 +53,8 @@ def _run(words: Sequence[str]) -> int:
 
 def _command(name: str) -> Callable[..., int]:
     """Return the function of a command: `run` of the module that is called like it."""
-    from importlib import import_module  # one command a run
-
-    run: Callable[..., int] = import_module(f"portguard.cli.{name}").run
+    module = __import__(f"portguard.cli.{name}", fromlist=["run"])  # importlib's own function loads warnings
+    run: Callable[..., int] = module.run
     return run
 
 

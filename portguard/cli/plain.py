@@ -38,7 +38,8 @@ _FLAGS = {
         "--pass-fd": "is_passing",
         "--json": "as_json",
     },
-    "who": {"--json": "as_json"},
+    "wait": {"--free": "is_free", "--json": "as_json"},
+    "who": {"--all-holders": "is_everyone", "--json": "as_json"},
     "list": {
         "--all": "is_all",
         "--tcp": "is_tcp",
@@ -65,6 +66,7 @@ _VALUES: dict[str, dict[str, tuple[str, type]]] = {
     "lint": {"--config": ("config", str), "--format": ("output_format", str)},
     "list": {},
     "run": {"--config": ("config", str)},
+    "wait": {"--timeout": ("timeout", float)},
     "who": {},
 }
 _POSITIONAL = {
@@ -74,9 +76,10 @@ _POSITIONAL = {
     "leases": "words",
     "lint": "paths",
     "run": "names",
+    "wait": "ports",
     "who": "ports",
 }
-_NEEDS_POSITIONAL = {"info", "who"}
+_NEEDS_POSITIONAL = {"info", "wait", "who"}
 _DEFAULTS: dict[str, dict[str, Any]] = {
     "check": {"config": None, "output_format": "text"},
     "free": {"count": 1, "within": None, "ttl": 60, "hold": None},
@@ -86,6 +89,7 @@ _DEFAULTS: dict[str, dict[str, Any]] = {
     "lint": {"config": None, "output_format": "text"},
     "list": {},
     "run": {"config": None},
+    "wait": {"timeout": 60.0},
     "who": {},
 }
 _LONGEST_NUMBER = 9  # digits
@@ -126,7 +130,7 @@ def _parse(command: str, arguments: Sequence[str]) -> tuple[str, dict[str, Any]]
                 return None
             name, kind = values[option]
             text = value if equals else next(words, "")
-            if not text or text.startswith("-") or (kind is int and not _is_number(text)):
+            if not text or text.startswith("-") or not _is_plain(text, kind):
                 return None
             found[name] = kind(text)
         elif not word or word.startswith("-") or command not in _POSITIONAL:
@@ -139,6 +143,14 @@ def _parse(command: str, arguments: Sequence[str]) -> tuple[str, dict[str, Any]]
     if command in _POSITIONAL:
         arguments_by_name[_POSITIONAL[command]] = positional
     return command, arguments_by_name
+
+
+def _is_plain(text: str, kind: type) -> bool:
+    """Whether a value of this kind is digits and no more, for a float with a point among them; texts all are."""
+    if kind is float:
+        whole, point, part = text.partition(".")
+        return _is_number(whole) and (not point or _is_number(part))
+    return kind is not int or _is_number(text)
 
 
 def _is_number(text: str) -> bool:

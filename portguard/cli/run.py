@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import errno
 import os
 
 from portguard.api import run as api
 from portguard.cli import output
+from portguard.cli.main import RUN_FAILED
 from portguard.errors import UsageError
 from portguard.render import text
-from portguard.render.safe import safe
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+NOT_EXECUTABLE = 126
+NOT_FOUND = 127
+_NEXT_STEPS = {
+    errno.EACCES: "let it be executed: chmod +x FILE (a directory cannot be)",
+    errno.ENOEXEC: "name its interpreter in its first line, as in #!/bin/sh, or in front: portguard run -- sh FILE",
+}
 
 
 def run(
@@ -38,17 +46,21 @@ def run(
             from portguard.render import documents  # json costs 0.7 x the interpreter's start
 
             errors = [documents.error(error.code, message, error.hint) for message in error.messages]
-            output.answer(documents.document("run", error.exit_code, documents.check(error.report), errors))
+            output.answer(documents.document("run", RUN_FAILED, documents.check(error.report), errors))
         else:
             output.message(text.conflicts(error.report, os.getcwd(), error.hint))
-        return error.exit_code
+        return RUN_FAILED
     output.message(text.notes(ready.notes))
     try:
         return api.become(command, ready)
     except FileNotFoundError:
-        output.message(f"portguard: {safe(command[0])}: there is no such command\n")
-        return api.NOT_FOUND
+        on_path = "check its spelling, or that PATH names its directory"
+        at_path = "check the path, and of a script the interpreter in its first line"
+        hint = at_path if os.path.dirname(command[0]) else on_path
+        output.message(text.error([f"{command[0]}: there is no such command"], hint))
+        return NOT_FOUND
     except (OSError, ValueError) as error:
         reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
-        output.message(f"portguard: {safe(command[0])}: cannot be run: {reason}\n")
-        return api.NOT_EXECUTABLE
+        step = _NEXT_STEPS.get(error.errno or 0) if isinstance(error, OSError) else None
+        output.message(text.error([f"{command[0]}: cannot be run: {reason}"], step))
+        return NOT_EXECUTABLE

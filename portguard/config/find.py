@@ -11,7 +11,6 @@ import os
 import stat
 
 from portguard._namedtuple import NamedTuple
-from portguard.config.locate import locate
 from portguard.errors import ConfigError
 
 TYPE_CHECKING = False
@@ -98,6 +97,8 @@ def read(path: str) -> ConfigText:
 
 def _has_table(data: bytes) -> bool:
     """Whether a pyproject.toml has `[tool.portguard]`; one broken before that place counts, so that it is seen."""
+    from portguard.config.locate import locate  # only where a pyproject.toml speaks of portguard
+
     text = data.decode("utf-8", "replace").replace("\r\n", "\n")
     return ("tool", "portguard") in locate(text) or "\n[tool.portguard" in text
 

@@ -10,7 +10,7 @@ import tomli
 from portguard._namedtuple import NamedTuple
 from portguard.config.locate import locate
 from portguard.errors import ConfigError
-from portguard.model import Declaration, Source
+from portguard.model import Config, Declaration, Source
 from portguard.rules.addresses import canonical, expand, overlaps
 from portguard.rules.ranges import LAST_PORT
 from portguard.rules.targets import PROTOCOLS, changes_programs, is_name, is_variable
@@ -36,17 +36,6 @@ _SYNTAX = {"Cannot overwrite a value": "not valid TOML: this key was given befor
 
 _UPPER = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _DIGITS = "0123456789"
-
-
-class Config(NamedTuple):
-    """What a config says: its declarations in the order of the file, the compose files it names, and what lint ignores.
-
-    `ignored` maps the ids of findings to the reasons given; whether there are such findings is not judged here.
-    """
-
-    declarations: tuple[Declaration, ...]
-    compose_files: tuple[str, ...]
-    ignored: dict[str, str] = {}  # noqa: RUF012 - a default that nobody writes to; a Config is only read
 
 
 class Problem(NamedTuple):

@@ -52,6 +52,11 @@ def podman(environ: Mapping[str, str], *, deadline: float) -> tuple[Running, ...
     return containers.from_podman(_json(output))
 
 
+def stop(engine: str, identifier: str, environ: Mapping[str, str], *, deadline: float) -> None:
+    """Stop a container by the engine's command, "docker" or "podman". Raises LookupFailedError when that fails."""
+    _run([engine, "stop", "--", identifier], environ, time.monotonic() + deadline)
+
+
 def compose_config(directory: str, files: Sequence[str], environ: Mapping[str, str], *, deadline: float) -> str:
     """Return the project of these files as `docker compose config` resolves it, as JSON. Raises LookupFailedError."""
     named = [word for path in files for word in ("--file", path)]

@@ -1,4 +1,4 @@
-"""GET over Unix sockets, with one deadline for all that are asked. HTTP/1.0, so that nothing comes in chunks.
+"""Requests over Unix sockets, with one deadline for all that are asked. HTTP/1.0, so that nothing comes in chunks.
 
 All engines are asked at the same time: one that accepts and never answers takes nothing from the others' second.
 """
@@ -66,8 +66,13 @@ def parse(reply: Reply | LookupFailedError, path: str) -> Any:
         raise LookupFailedError(f"{path}: the engine's answer is no JSON") from error
 
 
-def ask_all(questions: Sequence[tuple[str, str]], *, deadline: float = DEADLINE) -> list[Reply | LookupFailedError]:
-    """GET each (socket path, resource) at once; return the replies in that order, an error in place of each failure."""
+def ask_all(
+    questions: Sequence[tuple[str, str]], *, method: str = "GET", deadline: float = DEADLINE
+) -> list[Reply | LookupFailedError]:
+    """Ask each (socket path, resource) at once; return the replies in that order, an error in place of each failure.
+
+    `method` is GET, or POST without a body.
+    """
     if not hasattr(_socket, "AF_UNIX") or not hasattr(select, "poll"):
         return [LookupFailedError(f"{path}: no Unix sockets here") for path, _ in questions]
     end = time.monotonic() + deadline
@@ -77,7 +82,7 @@ def ask_all(questions: Sequence[tuple[str, str]], *, deadline: float = DEADLINE)
     try:
         for index, (path, resource) in enumerate(questions):
             try:
-                sock = _send(path, resource)
+                sock = _send(path, method, resource)
             except (OSError, ValueError) as error:
                 replies[index] = _failure(path, error)
             else:
@@ -101,9 +106,11 @@ def ask_all(questions: Sequence[tuple[str, str]], *, deadline: float = DEADLINE)
     ]
 
 
-def _send(path: str, resource: str) -> _socket.socket:
+def _send(path: str, method: str, resource: str) -> _socket.socket:
     """Connect and ask, without waiting: a Unix socket takes both at once, or its server is overrun."""
-    request = f"GET {resource} HTTP/1.0\r\nHost: portguard\r\nAccept: application/json\r\n\r\n".encode("ascii")
+    body = "" if method == "GET" else "Content-Length: 0\r\n"
+    head = f"{method} {resource} HTTP/1.0\r\nHost: portguard\r\nAccept: application/json\r\n{body}\r\n"
+    request = head.encode("ascii")
     sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
     try:
         sock.setblocking(False)

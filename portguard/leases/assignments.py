@@ -7,13 +7,13 @@ that line: the file is kept aside, the others stay.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import time
 
+from portguard._contexts import contextmanager, suppress
 from portguard._namedtuple import NamedTuple
 from portguard.errors import StateError
-from portguard.leases.directory import open_directory
+from portguard.leases.directory import open_directory, unusable
 from portguard.leases.files import close_locked, open_locked, open_private, set_aside
 
 TYPE_CHECKING = False
@@ -67,7 +67,7 @@ def read(path: str, host: str) -> tuple[Assignment, ...]:
         _close(directory)
 
 
-@contextlib.contextmanager
+@contextmanager
 def locked(path: str, host: str, *, deadline: float = _LOCK_DEADLINE) -> Iterator[Book]:
     """Lock the assignments in the store at `path`, which is made if need be, for changing them.
 
@@ -84,7 +84,7 @@ def locked(path: str, host: str, *, deadline: float = _LOCK_DEADLINE) -> Iterato
         finally:
             close_locked(fd)
     except OSError as error:
-        raise StateError(f"the assignments {where} cannot be used: {error.strerror}") from error
+        raise unusable(f"the assignments {where}", error.strerror) from error
     finally:
         _close(directory)
 
@@ -109,7 +109,7 @@ class Book:
             self._damaged = None
         lines = [f"{_HEADER} {_VERSION}", *("\t".join(map(_escape, item)) for item in kept), ""]
         temporary = f"{self._name}.new"  # one name: whoever is killed leaves at most one, and the lock is held
-        with contextlib.suppress(FileNotFoundError):
+        with suppress(FileNotFoundError):
             self._unlink(temporary)
         fd = open_private(self._path, self._directory, temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
         try:
@@ -119,7 +119,7 @@ class Book:
                 os.fsync(fd)
             self._rename(temporary)
         except OSError:
-            with contextlib.suppress(OSError):
+            with suppress(OSError):
                 self._unlink(temporary)
             raise
         self.all = kept
@@ -153,7 +153,7 @@ def _content(path: str, directory: int, name: str) -> bytes:
     except FileNotFoundError:
         return b""
     except OSError as error:
-        raise StateError(f"the assignments {os.path.join(path, name)} cannot be used: {error.strerror}") from error
+        raise unusable(f"the assignments {os.path.join(path, name)}", error.strerror) from error
     with open(fd, "rb") as file:
         return file.read(_SIZE_LIMIT)
 

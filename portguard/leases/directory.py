@@ -6,10 +6,10 @@ fall-back to a predictable name in a shared place.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import stat
 
+from portguard._contexts import suppress
 from portguard.errors import StateError
 
 TYPE_CHECKING = False
@@ -51,6 +51,11 @@ def _home_of_user() -> str:
         return ""
 
 
+def unusable(what: str, reason: str | None) -> StateError:
+    """Return the error that says why this part of the store cannot be used, and what to do instead."""
+    return StateError(f"{what} cannot be used: {reason}", _HINT)
+
+
 def open_directory(path: str, *, create: bool) -> int:
     """Return a descriptor of the directory, which is this user's own and which nobody else may write to.
 
@@ -63,14 +68,14 @@ def open_directory(path: str, *, create: bool) -> int:
         if create:
             os.makedirs(os.path.dirname(path), exist_ok=True)
             if not os.path.isdir(path):
-                with contextlib.suppress(FileExistsError):  # somebody else made it just now, or it is no directory
+                with suppress(FileExistsError):  # somebody else made it just now, or it is no directory
                     os.mkdir(path, 0o700)
         if os.name == "nt":
             return -1
         fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except OSError as error:
         reason = "it is a symbolic link" if os.path.islink(path) else error.strerror
-        raise StateError(f"the lease directory {path} cannot be used: {reason}", _HINT) from error
+        raise unusable(f"the lease directory {path}", reason) from error
     status = os.fstat(fd)
     if status.st_uid != os.geteuid():
         os.close(fd)

@@ -5,13 +5,13 @@ Nothing here knows what is in them.
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
 import stat
 import sys
 import time
 
+from portguard._contexts import suppress
 from portguard.errors import LockTimeoutError, StateError
 
 LOCK_DEADLINE = 5.0  # seconds
@@ -136,7 +136,7 @@ def _lock(fd: int, end: float, path: str) -> None:
 def lock_holder(fd: int, locks: str = "/proc/locks") -> int | None:
     """Return the pid that holds the flock on the file behind `fd` (proc_locks(5)), None if it cannot be told."""
     inode = os.fstat(fd).st_ino
-    with contextlib.suppress(OSError, ValueError), open(locks, encoding="ascii", errors="replace") as table:
+    with suppress(OSError, ValueError), open(locks, encoding="ascii", errors="replace") as table:
         for line in table:
             fields = line.split()
             if len(fields) >= 6 and fields[1] == "FLOCK" and fields[5].rpartition(":")[2] == str(inode):

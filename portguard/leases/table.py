@@ -9,15 +9,15 @@ runs forwards (CLOCK_BOOTTIME), so that setting the wall clock changes nothing.
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
 import struct
 import time
 
+from portguard._contexts import contextmanager, suppress
 from portguard._namedtuple import NamedTuple
 from portguard.errors import StateError
-from portguard.leases.directory import open_directory
+from portguard.leases.directory import open_directory, unusable
 from portguard.leases.files import LOCK_DEADLINE, close_locked, open_locked, open_private, read_at, set_aside, write_at
 
 TYPE_CHECKING = False
@@ -161,7 +161,7 @@ def name_of(key: str) -> str:
     return f"leases-{key}.table"
 
 
-@contextlib.contextmanager
+@contextmanager
 def locked(
     path: str,
     key: str,
@@ -185,13 +185,13 @@ def locked(
         finally:
             close_locked(fd)
     except OSError as error:
-        raise StateError(f"the lease table {os.path.join(path, name)} cannot be used: {error.strerror}") from error
+        raise unusable(f"the lease table {os.path.join(path, name)}", error.strerror) from error
     finally:
         if directory >= 0:
             os.close(directory)
 
 
-@contextlib.contextmanager
+@contextmanager
 def readable(
     path: str,
     key: str,
@@ -232,7 +232,7 @@ def _open_readable(path: str, name: str) -> int:
     except FileNotFoundError:
         pass
     except OSError as error:
-        raise StateError(f"the lease table {os.path.join(path, name)} cannot be used: {error.strerror}") from error
+        raise unusable(f"the lease table {os.path.join(path, name)}", error.strerror) from error
     finally:
         for descriptor in (fd, directory):
             if descriptor >= 0:
@@ -278,10 +278,10 @@ def _remove_dead_tables(directory: int, name: str) -> None:
         return
     boot = name.rpartition("-")[0]
     others: list[str] = []
-    with contextlib.suppress(OSError):  # who cannot clear up can still lease
+    with suppress(OSError):  # who cannot clear up can still lease
         others = os.listdir(directory)
     for other in others:
         if other.startswith("leases-") and other.endswith(".table") and not other.startswith(boot):
-            with contextlib.suppress(OSError):
+            with suppress(OSError):
                 if time.time() - os.stat(other, dir_fd=directory).st_mtime > MAX_TTL:
                     os.unlink(other, dir_fd=directory)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 from itertools import islice
 
+from portguard._contexts import suppress
 from portguard._namedtuple import NamedTuple
 from portguard.errors import PortguardError
 from portguard.leases.table import FOR_LIFE, Lease, locked, nobody_is_known_dead, readable
@@ -66,7 +66,7 @@ def write_all(table: Table, ports: Iterable[int], lease: Lease) -> None:
             written.append(port)
             table.write(port, lease)
     except BaseException:
-        with contextlib.suppress(OSError):
+        with suppress(OSError):
             for port in written:
                 table.release(port, lease)
         raise
@@ -116,7 +116,7 @@ def release(path: str, key: str, taken: Taken) -> None:
     """Give leases back that nobody was told of. Never raises: they expire by themselves otherwise."""
     if taken.lease is None:
         return
-    with contextlib.suppress(PortguardError, OSError), locked(path, key) as table:
+    with suppress(PortguardError, OSError), locked(path, key) as table:
         for port in taken.ports:
             table.release(port, taken.lease)
 

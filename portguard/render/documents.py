@@ -16,6 +16,7 @@ if TYPE_CHECKING:
         EnvReport,
         FreeReport,
         Holder,
+        KillReport,
         LeaseInfo,
         LintReport,
         Listing,
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
         PortInfo,
         PortReport,
         Process,
+        WaitReport,
         WhoReport,
     )
 
@@ -57,13 +59,15 @@ def empty(command: str | None) -> dict[str, Any]:
         return {"leases": []}
     if command == "env":
         return {"config": None, "isolated": None, "ports": [], "variables": {}}
+    if command == "kill":
+        return {"dry_run": None, "ports": []}
     if command == "init":
         return {"path": None, "written": False, "sources": [], "text": None, "notes": []}
     if command == "lint":
         return {"config": None, "sources": [], "findings": [], "ignored": 0}
     if command == "run":
         return empty("check")
-    return {"ports": []} if command in ("free", "info") else {}
+    return {"ports": []} if command in ("free", "info", "wait") else {}
 
 
 def check(report: CheckReport) -> dict[str, Any]:
@@ -220,6 +224,56 @@ def who(report: WhoReport) -> dict[str, Any]:
             }
             for port in report.ports
         ]
+    }
+
+
+def wait(report: WaitReport) -> dict[str, Any]:
+    """Return the `data` of `wait`."""
+    return {
+        "ports": [
+            {
+                "target": port.target,
+                "port": port.port,
+                "protocol": port.protocol,
+                "hosts": list(port.hosts),
+                "reached": port.reached,
+                "seconds": None if port.seconds is None else round(port.seconds, 3),
+                "holders": [_holder(holder) for holder in port.holders],
+            }
+            for port in report.ports
+        ]
+    }
+
+
+def kill(report: KillReport, *, is_dry: bool) -> dict[str, Any]:
+    """Return the `data` of `kill`."""
+    return {
+        "dry_run": is_dry,
+        "ports": [
+            {
+                "target": port.target,
+                "port": port.port,
+                "protocol": port.protocol,
+                "hosts": list(port.hosts),
+                "status": port.status,
+                "message": port.message,
+                "hint": port.hint,
+                "actions": [
+                    {
+                        "kind": action.kind,
+                        "name": action.name,
+                        "text": action.text,
+                        "pids": list(action.pids),
+                        "id": action.id,
+                        "needs_name": action.needs_name,
+                    }
+                    for action in port.actions
+                ],
+                "holders": [_holder(holder) for holder in port.holders],
+                "successors": [_holder(holder) for holder in port.successors],
+            }
+            for port in report.ports
+        ],
     }
 
 

@@ -7,7 +7,7 @@ the next line, under the second column.
 from __future__ import annotations
 
 from portguard.render.safe import safe
-from portguard.rules.explain import endpoint
+from portguard.rules.addresses import endpoint
 from portguard.rules.ranges import DYNAMIC, WELL_KNOWN
 from portguard.rules.services import EPHEMERAL_DEFAULTS
 
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from portguard.model import Connection, Holder, Listener, Listing, PortInfo
+
+    _Owners = dict[tuple[int, str, str | None], tuple[str, str, str]]
 
 WIDTH = 80
 _NAME_LIMIT = 32
@@ -44,13 +46,15 @@ def listing(found: Listing, *, colour: bool, width: int = WIDTH, projects: Seque
     Sockets that differ in nothing that is shown share a line. `projects`, one for each listener, makes a table for
     each, those of no project last. Empty where nothing listens.
     """
+    owners: _Owners = {}
     if projects is None:
-        listeners = table(_LISTENERS, dict.fromkeys(map(_listener, found.listeners)), colour=colour, width=width)
+        rows = dict.fromkeys([_listener(item, owners) for item in found.listeners])
+        listeners = table(_LISTENERS, rows, colour=colour, width=width)
     else:
         listeners = _by_project(found, projects, colour=colour, width=width)
     if found.connections is None:
         return listeners
-    rows = dict.fromkeys(map(_connection, found.connections))
+    rows = dict.fromkeys([_connection(item, owners) for item in found.connections])
     connections = table(_CONNECTIONS, rows, colour=colour, width=width)
     parts = [f"listeners\n{listeners}" if listeners else "", f"connections\n{connections}" if connections else ""]
     return "\n".join(part for part in parts if part)
@@ -58,24 +62,25 @@ def listing(found: Listing, *, colour: bool, width: int = WIDTH, projects: Seque
 
 def _by_project(found: Listing, projects: Sequence[str | None], *, colour: bool, width: int) -> str:
     tables = []
+    owners: _Owners = {}
     for project in sorted(set(projects), key=lambda name: (name is None, name or "")):
-        rows = [_listener(item) for item, own in zip(found.listeners, projects, strict=True) if own == project]
+        rows = [_listener(item, owners) for item, own in zip(found.listeners, projects, strict=True) if own == project]
         head = "(no project)" if project is None else safe(project, width)
         tables.append(f"{head}\n{table(_LISTENERS, dict.fromkeys(rows), colour=colour, width=width)}")
     return "\n".join(tables)
 
 
-def _listener(item: Listener) -> tuple[str, ...]:
+def _listener(item: Listener, owners: _Owners) -> tuple[str, ...]:
     holder = item.holder
     service = safe(item.service, _NAME_LIMIT) if item.service else f"({item.range})"
-    return (_port(holder), safe(holder.address), *_owner(holder, item.user), service, *_part_of(holder))
+    return (_port(holder), safe(holder.address), *_owner(holder, item.user, owners), service, *_part_of(holder))
 
 
-def _connection(item: Connection) -> tuple[str, ...]:
+def _connection(item: Connection, owners: _Owners) -> tuple[str, ...]:
     holder = item.holder
     has_peer = item.remote_address is not None and item.remote_port is not None
     remote = safe(endpoint(item.remote_address or "", item.remote_port or 0)) if has_peer else "-"
-    owner = _owner(holder, item.user)
+    owner = _owner(holder, item.user, owners)
     return (_port(holder), safe(holder.address), remote, *owner, safe(holder.state or "-"), *_part_of(holder))
 
 
@@ -83,7 +88,15 @@ def _port(holder: Holder) -> str:
     return f"{holder.port}/{holder.protocol}"
 
 
-def _owner(holder: Holder, user: str | None) -> tuple[str, str, str]:
+def _owner(holder: Holder, user: str | None, owners: _Owners) -> tuple[str, str, str]:
+    """Return process, pid and user, worded once: `owners` remembers them. Sockets of one process share its record."""
+    key = (id(holder.processes), holder.owner_status, user)
+    if key not in owners:
+        owners[key] = _owner_cells(holder, user)
+    return owners[key]
+
+
+def _owner_cells(holder: Holder, user: str | None) -> tuple[str, str, str]:
     """Return process, pid and user; of several processes the oldest, and how many more there are."""
     if not holder.processes:
         words = {"hidden": "(hidden)", "kernel": "(kernel)"}
@@ -98,7 +111,7 @@ def _owner(holder: Holder, user: str | None) -> tuple[str, str, str]:
 def _part_of(holder: Holder) -> tuple[str, str]:
     """Return the container, else the unit; and the compose project and service that the container is of."""
     if holder.container is None:
-        return safe(holder.unit or "", _UNIT_LIMIT), ""
+        return (safe(holder.unit, _UNIT_LIMIT) if holder.unit else ""), ""
     name, compose = safe(holder.container.name, _NAME_LIMIT), holder.container.compose
     if compose is None:
         return name, ""
@@ -112,14 +125,26 @@ def table(columns: Sequence[tuple[str, int]], rows: Iterable[tuple[str, ...]], *
     if not lines:
         return ""
     starts = [0]
-    heads = [name if any(row[index] for row in lines) else "" for index, (name, _) in enumerate(columns)]
-    for index, (name, limit) in enumerate(columns[:-1]):
-        fitting = [len(row[index]) for row in lines if len(row[index]) <= limit]
-        starts.append(starts[-1] + max([len(name), *fitting]) + _GAP)
+    sizes = []
+    heads = []
+    for (name, limit), cells in zip(columns, zip(*lines, strict=True), strict=True):
+        lengths = set(map(len, cells))
+        sizes.append(max([len(name), *(length for length in lengths if length <= limit)]))
+        starts.append(starts[-1] + sizes[-1] + _GAP)
+        heads.append(name if any(lengths) else "")
+    del starts[-1]
     # A column that has no room begins on the next line in every row; a head over it would be in nobody's place.
     shown = [name if start + len(name) <= width else "" for name, start in zip(heads, starts, strict=True)]
     head = _line(shown, starts, width)
-    body = [_line(row, starts, width) for row in lines]
+    # Where all cells fit in their columns, which is the rule, filling them up is all there is to do.
+    pattern = (" " * _GAP).join(f"%-{size}s" for size in sizes)
+    full = starts[-1] + sizes[-1]
+    body = []
+    for row in lines:
+        line = pattern % row
+        is_plain = len(line) == full
+        line = line.rstrip()
+        body.append(line if is_plain and len(line) <= width else _line(row, starts, width))
     return "\n".join([f"{_BOLD}{head}{_RESET}" if colour else head, *body]) + "\n"
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from portguard.render.safe import safe
-from portguard.rules.explain import target
+from portguard.rules.addresses import target
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -64,13 +64,13 @@ def _paragraph(port: PortReport, cwd: str, *, colour: bool) -> str:
     place = f"  ({_path(port.source.file, cwd)}:{port.source.line})" if port.source.file else ""
     named = "" if port.source.file is None else f"{port.name}  "
     lines = [f"{verdict}  {safe(named + what)}{place}", f"  {safe(port.message, _LINE_LIMIT)}"]
-    lines.extend(f"  {line}" for line in _details(port.holders))
+    lines.extend(f"  {line}" for line in details(port.holders))
     if port.hint:
         lines.append(f"  next: {safe(port.hint, _LINE_LIMIT)}")
     return "\n".join(lines)
 
 
-def _details(holders: Iterable[Holder]) -> list[str]:
+def details(holders: Iterable[Holder]) -> list[str]:
     """Return one line a process: since when, and in which directory; a container's forwarder is not worth one."""
     plain = [holder for holder in holders if holder.container is None]
     processes = list({process.pid: process for holder in plain for process in holder.processes}.values())

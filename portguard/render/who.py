@@ -6,6 +6,7 @@ import time
 
 from portguard.render.safe import safe
 from portguard.rules import explain, ownership
+from portguard.rules.addresses import endpoint
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,13 +29,13 @@ def _port(port: WhoPort, home: str, *, colour: bool) -> Iterator[str]:
     if not port.holders:
         yield f"nobody listens on port {port.port}"
     for holder, background in zip(port.holders, port.backgrounds, strict=True):
-        head = f"{explain.endpoint(holder.address, holder.port)}/{holder.protocol}"
+        head = f"{endpoint(holder.address, holder.port)}/{holder.protocol}"
         yield f"{_BOLD}{head}{_RESET}  {_state(holder)}" if colour else f"{head}  {_state(holder)}"
         yield from (f"  {safe(line, _LINE_LIMIT)}" for line in _holder(holder, background, home))
     if port.connections:
         yield f"connections on port {port.port}:"
     for connection in port.connections:
-        place = explain.endpoint(connection.address, connection.port)
+        place = endpoint(connection.address, connection.port)
         yield f"  {place}/{connection.protocol}  {connection.state}  {safe(explain.owner_of(connection), _LINE_LIMIT)}"
 
 

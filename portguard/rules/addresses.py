@@ -8,7 +8,7 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
 ANY_V4 = "0.0.0.0"  # noqa: S104 - the name of the wildcard, nothing is bound here
 ANY_V6 = "::"
@@ -50,6 +50,17 @@ def is_alias(host: str) -> bool:
 def is_v6(address: str) -> bool:
     """Whether `address` needs an IPv6 socket; IPv4-mapped ones do."""
     return ":" in address
+
+
+def endpoint(address: str, port: int) -> str:
+    """Return `address:port` as people write it; IPv6 in brackets (RFC 3986 section 3.2.2)."""
+    return f"[{address}]:{port}" if is_v6(address) else f"{address}:{port}"
+
+
+def target(hosts: Sequence[str], port: int, protocol: str, last_port: int | None = None) -> str:
+    """Return the declared endpoint in one word, such as `*:8080/tcp`, `*:8000-8002/tcp` or `127.0.0.1,::1:53/udp`."""
+    host = endpoint(hosts[0], port) if len(hosts) == 1 else f"{','.join(hosts)}:{port}"
+    return f"{host}/{protocol}" if last_port is None else f"{host}-{last_port}/{protocol}"
 
 
 def is_mapped(address: str) -> bool:

@@ -7,7 +7,7 @@ forwarder, an engine, PID 1 or a process nobody could identify.
 from __future__ import annotations
 
 from portguard.rules import ownership
-from portguard.rules.addresses import is_v6
+from portguard.rules.addresses import endpoint, target
 from portguard.rules.verdicts import cause_of
 
 TYPE_CHECKING = False
@@ -21,17 +21,6 @@ if TYPE_CHECKING:
 _UNIT_PUNCTUATION = str.maketrans("", "", ":-_.")
 _SHOWN_PIDS = 4
 _NAME_LENGTH = 32
-
-
-def endpoint(address: str, port: int) -> str:
-    """Return `address:port` as people write it; IPv6 in brackets (RFC 3986 section 3.2.2)."""
-    return f"[{address}]:{port}" if is_v6(address) else f"{address}:{port}"
-
-
-def target(hosts: Sequence[str], port: int, protocol: str, last_port: int | None = None) -> str:
-    """Return the declared endpoint in one word, such as `*:8080/tcp`, `*:8000-8002/tcp` or `127.0.0.1,::1:53/udp`."""
-    host = endpoint(hosts[0], port) if len(hosts) == 1 else f"{','.join(hosts)}:{port}"
-    return f"{host}/{protocol}" if last_port is None else f"{host}-{last_port}/{protocol}"
 
 
 def owner_of(holder: Holder) -> str:
@@ -50,7 +39,8 @@ def owner_of(holder: Holder) -> str:
     return "an unknown process"
 
 
-def _occupied(holder: Holder) -> str:
+def occupied(holder: Holder) -> str:
+    """Return who has which endpoint, and how, as a sentence without its full stop."""
     place = endpoint(holder.address, holder.port)
     if holder.container is not None:
         return f"{ownership.describe(holder.container)} publishes {place}/{holder.protocol}"
@@ -101,13 +91,11 @@ def message(
     if cause == "duplicate":
         others = " and ".join(_place(twin) for twin in twins)
         text = f"{wanted} is declared twice: {_place(declaration)} and {others}"
-        return f"{text}; besides, {_occupied(holders[0])}" if holders else text
+        return f"{text}; besides, {occupied(holders[0])}" if holders else text
     if rival is not None:
         return f"nobody listens on {wanted}, but {_leased(rival)}"
-    if verdict == "free":
-        return f"{wanted} is free"
     if verdict == "ours":
-        return f"{_occupied(holders[0])}, which is this project's own"
+        return f"{occupied(holders[0])}, which is this project's own"
     if cause == "address-not-local":
         missing = ", ".join(errors) or ", ".join(declaration.hosts)
         return f"this host has no address {missing}"
@@ -125,10 +113,10 @@ def message(
         failed = ", ".join(f"{address}: {error}" for address, error in errors.items())
         return f"{wanted} could not be probed ({failed})"
     if claim is not None and claim.holder.container is not None:
-        return _occupied(claim.holder) + ownership.why(claim.relation, claim.holder.container)
+        return occupied(claim.holder) + ownership.why(claim.relation, claim.holder.container)
     if holders and holders[0].state is not None:
         more = f", and {len(holders) - 1} more" if len(holders) > 1 else ""
-        return _occupied(holders[0]) + more
+        return occupied(holders[0]) + more
     return f"{wanted} cannot be bound (EADDRINUSE), and no socket table shows who has it"
 
 
@@ -149,7 +137,7 @@ def hint(
 
     `claim` as in `message`; `has_compose` tells that `docker compose` can be typed here.
     """
-    if decision.verdict in ("free", "ours"):
+    if decision.verdict == "ours":
         return None
     if decision.cause == "duplicate":
         return "give one of them another port" + (f", {suggestion} for instance" if suggestion else "")
@@ -162,7 +150,7 @@ def hint(
         verb = "stop it: " if container.id else "find it: "
         steps = [verb + ownership.command(claim.relation, container, declaration.port, has_compose=has_compose)]
     else:
-        steps = [_freeing_step(decision.cause, holders, declaration.port, platform=platform, euid=euid)]
+        steps = [freeing_step(decision.cause, holders, declaration.port, platform=platform, euid=euid)]
     if suggestion is not None and (rival is None or rival.kind != "assignment"):
         if declaration.env is not None:
             steps.append(f"or move it: {declaration.env}={suggestion}")
@@ -196,7 +184,8 @@ def _hint_without_holder(declaration: Declaration, protocol: Protocol, decision:
     return "try again; if it stays, this system's limits are exhausted (ulimit -n)"
 
 
-def _freeing_step(cause: str, holders: Sequence[Holder], port: int, *, platform: str, euid: int | None) -> str:
+def freeing_step(cause: str, holders: Sequence[Holder], port: int, *, platform: str, euid: int | None) -> str:
+    """Return the next step towards a free port, as a command wherever there is one."""
     if cause == "time-wait":
         return "try again: the kernel lets go of it within 60 s"
     if cause == "connection":
@@ -208,10 +197,10 @@ def _freeing_step(cause: str, holders: Sequence[Holder], port: int, *, platform:
         return f"a container engine forwards it; find the container: docker ps --filter publish={port}"
     if any(process.pid == 1 for process in processes):
         return "PID 1 holds it for a unit; find the unit: systemctl list-sockets"
-    unit = next((holder for holder in holders if _unit_word(holder.unit)), None)
+    unit = next((holder for holder in holders if unit_word(holder.unit)), None)
     if unit is not None:
         scope = "systemctl --user" if unit.is_user_unit else "systemctl" if euid == 0 else "sudo systemctl"
-        return f"stop it: {scope} stop {_unit_word(unit.unit)}"
+        return f"stop it: {scope} stop {unit_word(unit.unit)}"
     if processes:
         return _kill_command(processes, euid)
     if any(holder.owner_status == "hidden" for holder in holders):
@@ -221,7 +210,7 @@ def _freeing_step(cause: str, holders: Sequence[Holder], port: int, *, platform:
     return "no process here holds it; it may belong to the kernel, another PID namespace or another container"
 
 
-def _unit_word(unit: str | None) -> str:
+def unit_word(unit: str | None) -> str:
     """Return a unit's name as a shell and systemctl take it, "" for what is no name.
 
     An escaped character (systemd.unit(5)) has a backslash, which a shell would read; as a pattern systemctl finds it.

@@ -23,6 +23,6 @@ def is_forwarder(name: str | None, *, platform: str = "linux") -> bool:
     if name is None:
         return False
     bare = name.removesuffix(".exe")
-    if bare in FORWARDERS or (platform == "darwin" and bare == "ssh"):
+    if bare in FORWARDERS or bare.startswith("com.docker.") or (platform == "darwin" and bare == "ssh"):
         return True
     return len(bare) in _COMM_LENGTHS and any(full.startswith(bare) for full in FORWARDERS)

@@ -161,6 +161,18 @@ def _known_name(raw: str) -> str:
     return name
 
 
+def kind_of(name: str | None) -> str | None:
+    """Return what a program of this name is to those below it, in the words of `Origin.kind`; None for no such."""
+    known = _known_name(name or "")
+    if known == "sshd":
+        return "ssh"
+    tables = {
+        "shell": _SHELLS, "multiplexer": _MULTIPLEXERS, "terminal": _TERMINALS, "editor": _EDITORS, "timer": _TIMERS,
+        "supervisor": _SUPERVISORS, "container": _RUNTIMES,
+    }  # fmt: skip
+    return next((kind for kind, table in tables.items() if known in table), None)
+
+
 def will_come_back(restart: str | None) -> bool | None:
     """Whether a restart policy, systemd's `Restart=` or docker's, brings an ended process back; None if unknown.
 

@@ -62,6 +62,14 @@ def parse_target(text: str) -> Declaration | tuple[str, Protocol | None]:
     return Declaration(text, port, port, Source(None, None), (protocol or "tcp",), (address,), is_ad_hoc=True)
 
 
+def parse_port(text: str) -> Declaration:
+    """Return a declaration for a port. Raises UsageError for anything else, names among it."""
+    target = parse_target(text)
+    if not isinstance(target, Declaration):
+        raise UsageError(f"{text!r} is no port", f"write for instance {_EXAMPLES}")
+    return target
+
+
 def _port_of(text: str, number: str) -> int:
     if len(number) > len("65535") or int(number) > LAST_PORT:
         raise UsageError(f"{text!r}: ports are 1 to {LAST_PORT}")

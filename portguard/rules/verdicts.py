@@ -147,10 +147,11 @@ def is_ours(declaration: Declaration, processes: Sequence[Process], tree: OwnTre
     """
     if declaration.is_ad_hoc or declaration.service is not None or not processes:
         return False
-    return all(process.name in declaration.owner or _runs_in(process, tree) for process in processes)
+    return all(process.name in declaration.owner or runs_in(process, tree) for process in processes)
 
 
-def _runs_in(process: Process, tree: OwnTree | None) -> bool:
+def runs_in(process: Process, tree: OwnTree | None) -> bool:
+    """Whether a process works in this tree, for the tree's user."""
     if tree is None or process.cwd is None or not process.cwd_is_shared:
         return False
     if tree.uid is None or process.uid != tree.uid:

@@ -12,7 +12,6 @@ import stat
 from portguard._namedtuple import NamedTuple
 from portguard.errors import ConfigError
 from portguard.model import Note
-from portguard.sources import dotenv
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -137,6 +136,8 @@ def extended(values: Mapping[str, str], paths: Sequence[str], cwd: str, origin: 
 
     Raises ConfigError with file and line.
     """
+    from portguard.sources import dotenv  # most directories have none
+
     added: dict[str, str] = {}
     for path in paths:
         where = shown(path, cwd)

@@ -1,4 +1,4 @@
-"""Where a process comes from: its control group, its ancestors, the unit's restart policy, what a forwarder forwards.
+"""Where a process comes from: its control group, its ancestors, what a forwarder forwards.
 
 Two programs' arguments are read, and nobody else's (arguments carry secrets): docker-proxy's, which are addresses and
 ports, and conmon's, for the container's identifier. Everything read is foreign and checked; what cannot be read is
@@ -12,17 +12,15 @@ from itertools import pairwise
 
 from portguard._namedtuple import NamedTuple
 from portguard.rules.addresses import canonical, is_alias
-from portguard.rules.attribution import is_container_id, is_service_name
+from portguard.rules.attribution import is_container_id
+from portguard.system import proc_stat
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from portguard.model import Protocol
 
 _LIMIT = 65536  # bytes
 _DEPTH = 64  # ancestors
-_DEADLINE = 1.0  # seconds
 _PROXIES = ("docker-proxy", "rootlesskit-docker-proxy")
 
 
@@ -36,13 +34,6 @@ class Forward(NamedTuple):
     host_port: int
     container_address: str
     container_port: int
-
-
-class Unit(NamedTuple):
-    """What systemd says of a unit: `restart` is its `Restart=` (systemd.service(5)), `path` the file it comes from."""
-
-    restart: str | None
-    path: str | None
 
 
 def cgroup_of(pid: int, *, proc: str = "/proc") -> str:
@@ -60,21 +51,12 @@ def ancestry(pid: int, *, proc: str = "/proc") -> tuple[tuple[int, str], ...]:
     found: dict[int, str] = {}
     young = None
     while pid > 0 and pid not in found and len(found) < _DEPTH:
-        row = _stat(pid, proc)
-        if row is None or (young is not None and row[2] > young):
+        row = proc_stat.read(pid, proc=proc)
+        if row is None or (young is not None and row.started > young):
             break
-        found[pid], parent, young = row
-        pid = parent
+        found[pid], young = row.name, row.started
+        pid = row.parent
     return tuple(found.items())
-
-
-def _stat(pid: int, proc: str) -> tuple[str, int, int] | None:
-    """Return (name, parent, start time in ticks) by proc_pid_stat(5); a name may contain anything, brackets too."""
-    head, _, tail = _read(f"{proc}/{pid}/stat").rpartition(b")")
-    fields = tail.split()
-    if len(fields) < 20 or not fields[1].isdigit() or not fields[19].isdigit():
-        return None
-    return os.fsdecode(head.partition(b"(")[2]), int(fields[1]), int(fields[19])
 
 
 def _ancestry_by_psutil(pid: int) -> tuple[tuple[int, str], ...]:
@@ -150,42 +132,6 @@ def _arguments(pid: int, proc: str) -> list[str]:
 def _port(text: str) -> int:
     """Return a port's number, 0 for anything else."""
     return int(text) if text.isascii() and text.isdigit() and len(text) <= 5 and int(text) <= 65535 else 0
-
-
-# ---------------------------------------------------------------- systemd
-
-
-def unit(name: str, environ: Mapping[str, str], *, is_user_unit: bool = False, deadline: float = _DEADLINE) -> Unit:
-    """Ask systemd for a unit's restart policy and file; nothing known where it does not run, is late or refuses.
-
-    `deadline` is in seconds. A user's unit is asked of this user's own manager, so only its owner learns anything.
-    """
-    import shutil  # only when a holder runs in a unit
-
-    program = shutil.which("systemctl", path=environ.get("PATH"))
-    if program is None or not is_service_name(name):
-        return Unit(None, None)
-    import subprocess
-
-    scope = ["--user"] if is_user_unit else []
-    try:
-        done = subprocess.run(  # noqa: S603 - an argument list, of our own words and a checked name
-            [program, *scope, "--no-pager", "show", "-p", "Restart,FragmentPath", "--", name],
-            env={**environ, "LC_ALL": "C"},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            timeout=deadline,
-            check=False,
-        )
-    except (OSError, ValueError, subprocess.TimeoutExpired):
-        return Unit(None, None)
-    if done.returncode != 0:
-        return Unit(None, None)
-    values = dict(line.partition("=")[::2] for line in os.fsdecode(done.stdout[:_LIMIT]).splitlines())
-    path = values.get("FragmentPath") or None
-    # A unit that systemd does not know has no file, and the default policy, which says nothing.
-    return Unit(values.get("Restart") or None if path else None, path)
 
 
 def _read(path: str) -> bytes:

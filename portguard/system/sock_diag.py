@@ -29,10 +29,12 @@ _NLMSG_ERROR, _NLMSG_DONE = 2, 3
 _INET_DIAG_SKV6ONLY = 11
 
 _HEADER = struct.Struct("=IHHII")  # nlmsghdr: length, type, flags, sequence, port id
+_LENGTH_AND_TYPE = struct.Struct("=IH")
 _REQUEST = struct.Struct("=BBBxI")  # inet_diag_req_v2 up to its sockid: family, protocol, extensions, states
 _SOCKID = struct.Struct("!HH16s16s")  # source port, destination port, source, destination
 _SOCKID_SIZE = 48
-_MESSAGE_SIZE = 72  # inet_diag_msg
+# inet_diag_msg: family, state, source port, destination port (as on the wire), source, destination, uid, inode.
+_MESSAGE = struct.Struct("=BB2xHH16s16s24xII")
 _ATTRIBUTE = struct.Struct("=HH")
 _RECEIVE_SIZE = 1 << 16
 _DEADLINE = 5.0  # seconds; netlink answers from memory, so this is only ever a hang
@@ -101,7 +103,7 @@ def find_all(
         states = _LISTEN if listeners_only else _LISTEN | _EVERYTHING_ELSE
     else:
         states = _UNCONNECTED if listeners_only else 0xFFFFFFFF
-    rows = _ask(protocol, 0, states, connect, _parse_row)
+    rows = _ask(protocol, 0, states, connect, _row)
     # A table that changes while it is read can give a row twice.
     return list(dict.fromkeys(row for row in rows if row.socket.port))
 
@@ -145,12 +147,12 @@ def _dump(sock: _socket.socket, family: int, protocol: Protocol, port: int, stat
 
 def messages(data: bytes) -> Iterator[tuple[int, bytes]]:
     """Split a datagram into (type, payload) pairs. Raises ValueError when lengths do not add up."""
-    offset = 0
+    offset, end = 0, len(data)
     if not data:
         raise ValueError("empty answer")
-    while offset < len(data):
-        length, kind = struct.unpack_from("=IH", data, offset)
-        if length < _HEADER.size or offset + length > len(data):
+    while offset < end:
+        length, kind = _LENGTH_AND_TYPE.unpack_from(data, offset)
+        if length < _HEADER.size or offset + length > end:
             raise ValueError("cut off answer")
         yield kind, data[offset + _HEADER.size : offset + length]
         offset += (length + 3) & ~3
@@ -158,26 +160,26 @@ def messages(data: bytes) -> Iterator[tuple[int, bytes]]:
 
 def parse(payload: bytes, protocol: Protocol) -> Socket:
     """Return one inet_diag_msg as a record. Raises struct.error or ValueError when it is none."""
-    family, state = struct.unpack_from("=BB", payload)
-    port, _, source, _ = _SOCKID.unpack_from(payload, 4)
-    uid, inode = struct.unpack_from("=II", payload, _MESSAGE_SIZE - 8)
-    is_v6 = family == _socket.AF_INET6
-    address = _socket.inet_ntop(family, source if is_v6 else source[:4])
+    return _row(payload, protocol).socket
+
+
+def _row(payload: bytes, protocol: Protocol) -> TableRow:
+    family, state, port, peer_port, source, peer, uid, inode = _MESSAGE.unpack_from(payload)
+    if family == _socket.AF_INET6:
+        v6only, address = _v6only(payload), _socket.inet_ntop(family, source)
+    else:
+        v6only, address = None, _socket.inet_ntop(family, source[:4])
     name = _TCP_STATES.get(state, "unknown") if protocol == "tcp" else "established" if state == 1 else "bound"
-    return Socket(protocol, address, port, name, _v6only(payload) if is_v6 else None, uid, inode)
-
-
-def _parse_row(payload: bytes, protocol: Protocol) -> TableRow:
-    family = payload[0]
-    _, port, _, peer = _SOCKID.unpack_from(payload, 4)
-    if not port:
-        return TableRow(parse(payload, protocol))
-    address = _socket.inet_ntop(family, peer if family == _socket.AF_INET6 else peer[:4])
-    return TableRow(parse(payload, protocol), address, port)
+    # There can be tens of thousands, and the constructors' checks would cost as much as all the rest.
+    socket = tuple.__new__(Socket, (protocol, address, _socket.ntohs(port), name, v6only, uid, inode, None))
+    if not peer_port:
+        return tuple.__new__(TableRow, (socket, None, None))
+    remote = _socket.inet_ntop(family, peer if family == _socket.AF_INET6 else peer[:4])
+    return tuple.__new__(TableRow, (socket, remote, _socket.ntohs(peer_port)))
 
 
 def _v6only(payload: bytes) -> bool | None:
-    offset = _MESSAGE_SIZE
+    offset = _MESSAGE.size
     while offset + _ATTRIBUTE.size <= len(payload):
         length, kind = _ATTRIBUTE.unpack_from(payload, offset)
         if length < _ATTRIBUTE.size:

@@ -14,13 +14,13 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from portguard.cli import app as typer_door
-from portguard.cli import check, env, free, info, init, leases, lint, plain, run, schema, who
+from portguard.cli import check, env, free, info, init, leases, lint, plain, run, schema, wait, who
 from portguard.cli import list as list_command
 from tests.amount import examples
 
 Call = tuple[str, dict[str, Any]]
 
-COMMANDS = ("check", "env", "free", "info", "init", "leases", "lint", "list", "run", "schema", "who")
+COMMANDS = ("check", "env", "free", "info", "init", "leases", "lint", "list", "run", "schema", "wait", "who")
 
 _CALLS: list[Call] = []
 
@@ -59,7 +59,8 @@ FLAGS = {
     "schema": ["--json"],
     "list": ["--all", "--tcp", "--udp", "-4", "-6", "--mine", "--by-project", "--json"],
     "run": ["--isolated", "--move", "--no-hold", "--pass-fd", "--json"],
-    "who": ["--json"],
+    "wait": ["--free", "--json"],
+    "who": ["--all-holders", "--json"],
 }
 TEXT_OPTIONS: dict[str, list[str]] = {name: [] for name in COMMANDS} | {
     "check": ["--config", "--format"],
@@ -68,18 +69,23 @@ TEXT_OPTIONS: dict[str, list[str]] = {name: [] for name in COMMANDS} | {
     "free": ["--range"],
     "run": ["--config"],
 }
-NUMBER_OPTIONS: dict[str, list[str]] = {name: [] for name in COMMANDS} | {"free": ["--count", "-n", "--ttl", "--hold"]}
-TAKES_TARGETS = ("check", "env", "info", "leases", "lint", "run", "who")
+NUMBER_OPTIONS: dict[str, list[str]] = {name: [] for name in COMMANDS} | {
+    "free": ["--count", "-n", "--ttl", "--hold"],
+    "wait": ["--timeout"],
+}
+TAKES_TARGETS = ("check", "env", "info", "leases", "lint", "run", "wait", "who")
 
 TARGETS = st.sampled_from(["web", "3000", "53/udp", "127.0.0.1:5432", "[::1]:80", "a.b-c_d", "db", "8080/tcp", "*:80"])
 TEXTS = st.sampled_from(["portguard.toml", "50000-50999", "1-65535", "a=b", "../x/pyproject.toml", "9-1", "x y"])
 NUMBERS = st.one_of(st.integers(0, 70_000).map(str), st.sampled_from(["1", "007", "0", "65536", "86400"]))
+DECIMALS = st.sampled_from(["0.5", "2.50", "00.125", "60.0", "0.0", "123456789.987654321"])
 
 # What people mistype, paste, or try.
 # fmt: off
 ODD_NUMBERS = st.sampled_from((
     "", " ", "-1", "-5", "+5", " 5", "5 ", "1_000", "1.5", "1e3", "0x10", "٣", "５", "²", "9" * 9, "9" * 10, "9" * 40,
     "many", "--json", "-n", "--", "\n", "5\n", "０", "00000000000005", "-0", "inf", "None",
+    ".5", "5.", ".", "1.5.5", "1._5", "1.5e1", "nan", "NaN", "-1.5", "+1.5", "1,5", "1. 5", "٣.5", "1.٥", "9" * 400,
 ))
 ODD_SPELLINGS = st.sampled_from((
     "", "-", "--", "---", "-x", "--jso", "--js", "--jsonx", "--json=", "--json=1", "--no-json", "--quiet=yes", "-qq",
@@ -105,15 +111,17 @@ def plain_words(command: str) -> st.SearchStrategy[list[str]]:
         spellings.append(TARGETS.map(lambda target: [target]))
     if not NUMBER_OPTIONS[command]:
         return st.one_of(*spellings)
-    numbers = st.tuples(st.sampled_from(NUMBER_OPTIONS[command]), NUMBERS)
-    joined = st.tuples(st.sampled_from(["--count", "--ttl", "--hold"]), NUMBERS).map(lambda pair: ["=".join(pair)])
+    values = st.one_of(NUMBERS, DECIMALS) if command == "wait" else NUMBERS
+    numbers = st.tuples(st.sampled_from(NUMBER_OPTIONS[command]), values)
+    long = [option for option in NUMBER_OPTIONS[command] if option.startswith("--")]
+    joined = st.tuples(st.sampled_from(long), values).map(lambda pair: ["=".join(pair)])
     return st.one_of(*spellings, numbers.map(list), joined)
 
 
 def odd_words(command: str) -> st.SearchStrategy[list[str]]:
     """Return one option with an odd value in any spelling, or one odd word."""
     options = st.sampled_from(TEXT_OPTIONS[command] + NUMBER_OPTIONS[command] + FLAGS[command])
-    pairs = st.tuples(options, st.one_of(ODD_NUMBERS, NUMBERS, TEXTS, ODD_WORDS))
+    pairs = st.tuples(options, st.one_of(ODD_NUMBERS, NUMBERS, DECIMALS, TEXTS, ODD_WORDS))
     return st.one_of(
         ODD_WORDS.map(lambda word: [word]),
         pairs.map(list),
@@ -184,6 +192,11 @@ def plain_lists() -> st.SearchStrategy[list[str]]:
 @example(["run", "--config=a", "--"])
 @example(["run", "-x", "--", "y"])
 @example(["leases", "release", "--all"])
+@example(["wait", "80", "--timeout", "1.5"])
+@example(["wait", "80", "--timeout=.5"])
+@example(["wait", "80", "--timeout=5."])
+@example(["wait", "80", "--timeout", "1e3"])
+@example(["wait", "--free"])
 @example(["env", "--format=json", "--write", "--json"])
 @example(["info", "80", "--json", "53/udp"])
 @example([])
@@ -225,7 +238,11 @@ def test_the_small_door_takes_most_of_what_is_plainly_spelled() -> None:
         ("free --range 1-2 --both --no-lease", ("free", {"within": "1-2", "is_both": True, "is_unleased": True})),
         ("info 5432", ("info", {"ports": ["5432"]})),
         ("info 53/udp --json 80", ("info", {"ports": ["53/udp", "80"], "as_json": True})),
+        ("wait 5432", ("wait", {"ports": ["5432"]})),
+        ("wait --free 53/udp --timeout 0", ("wait", {"ports": ["53/udp"], "is_free": True, "timeout": 0.0})),
+        ("wait 80 443 --timeout=2.5 --json", ("wait", {"ports": ["80", "443"], "timeout": 2.5, "as_json": True})),
         ("who 5432 53/udp", ("who", {"ports": ["5432", "53/udp"]})),
+        ("who 80 --all-holders", ("who", {"ports": ["80"], "is_everyone": True})),
         ("env", ("env", {})),
         (
             "env web --format shell --isolated",
@@ -293,7 +310,8 @@ def test_the_usual_spellings_go_through_the_small_door(words: str, call: Call) -
             "as_json": False,
         },
         "info": {"as_json": False},
-        "who": {"as_json": False},
+        "wait": {"is_free": False, "timeout": 60.0, "as_json": False},
+        "who": {"is_everyone": False, "as_json": False},
         "list": {
             "is_all": False,
             "is_tcp": False,
@@ -323,6 +341,7 @@ def test_the_usual_spellings_go_through_the_small_door(words: str, call: Call) -
         ("schema", schema.run),
         ("list", list_command.run),
         ("run", run.run),
+        ("wait", wait.run),
         ("who", who.run),
     ],
 )

@@ -19,6 +19,7 @@ import portguard as library
 from portguard.leases import assignments
 from portguard.system import kernel
 from tests.conftest import PORTGUARD, Run
+from tests.worlds.repositories import declared_numbers, git
 from tests.worlds.servers import plain_server
 
 pytestmark = pytest.mark.needs("git")
@@ -28,28 +29,13 @@ Answer = Callable[..., dict[str, Any]]
 _TIMEOUT = 60.0
 
 
-def git(*arguments: str | Path) -> None:
-    """Run git without the user's settings."""
-    identity = {f"GIT_{role}_{what}": "a@example.org" for role in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
-    environ = {"PATH": os.environ["PATH"], "HOME": "/nonexistent", **identity}
-    subprocess.run(
-        ["git", "-c", "init.defaultBranch=trunk", *map(str, arguments)],
-        check=True, env=environ, capture_output=True, timeout=_TIMEOUT,
-    )  # fmt: skip
-
-
-def numbers(count: int) -> list[int]:
-    """Return free ports outside of the range that own numbers come from; nothing is leased."""
-    return library.free_ports(count, within=(20_000, 32_000), lease=False)
-
-
 class Shop:
     """A repository that declares `web` and `db`, both with a variable; its `main` checkout, and linked ones."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.main = path / "shop"
-        self.web, self.db = numbers(2)
+        self.web, self.db = declared_numbers(2)
         git("init", "--quiet", self.main)
         self.declare()
         self.commit()
@@ -152,7 +138,7 @@ def test_formats(shop: Shop, portguard: Run, answer: Answer) -> None:
 
 def test_what_is_asked_wrongly(shop: Shop, portguard: Run, tmp_path: Path) -> None:
     """No such name, a name without a variable, no config at all: exit 2, a sentence, nothing printed or stored."""
-    shop.declare(f"\n[ports.fixed]\nport = {numbers(1)[0]}\n")
+    shop.declare(f"\n[ports.fixed]\nport = {declared_numbers(1)[0]}\n")
     (tmp_path / "empty" / ".git").mkdir(parents=True)
     cases = [
         (("nosuch",), shop.main, "nosuch"),
@@ -202,7 +188,7 @@ def test_a_variable_wins_then_dot_env_then_the_lease(shop: Shop, variables: Vari
     """In every checkout: the environment over `.env` over the number of its own; an empty variable is none."""
     side = shop.linked()
     own = variables(side)
-    first, second = numbers(2)
+    first, second = declared_numbers(2)
     (side / ".env").write_text(f"WEB_PORT={first}\n")
 
     assert variables(side) == {**own, "WEB_PORT": str(first)}
@@ -215,7 +201,7 @@ def test_a_variable_wins_then_dot_env_then_the_lease(shop: Shop, variables: Vari
 def test_a_variable_that_is_set_needs_no_number_of_its_own(shop: Shop, variables: Variables) -> None:
     """What is chosen on purpose takes none from the pool; once it is unset, one is assigned."""
     side = shop.linked()
-    (chosen,) = numbers(1)
+    (chosen,) = declared_numbers(1)
     found = variables(side, WEB_PORT=str(chosen))
 
     assert assigned() == [int(found["DB_PORT"])]
@@ -465,7 +451,7 @@ def test_the_block_has_the_lines_that_are_printed(shop: Shop, portguard: Run) ->
 def test_the_user_s_own_line_wins_and_is_not_doubled(shop: Shop, portguard: Run, variables: Variables) -> None:
     """What `.env` sets outside of the block stays the only assignment of that variable."""
     side = shop.linked()
-    (mine,) = numbers(1)
+    (mine,) = declared_numbers(1)
     (side / ".env").write_text(f"WEB_PORT={mine}\n")
     assert portguard("env", "--write", ".env", cwd=side).returncode == 0
 

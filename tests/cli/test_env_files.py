@@ -15,17 +15,11 @@ import pytest
 
 import portguard as library
 from tests.conftest import Run
+from tests.worlds.repositories import git
 
 pytestmark = pytest.mark.needs("git")
 
 Answer = Callable[..., dict[str, Any]]
-
-
-def git(*arguments: str | Path) -> None:
-    """Run git without the user's settings."""
-    identity = {f"GIT_{role}_{what}": "a@example.org" for role in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
-    environ = {"PATH": os.environ["PATH"], "HOME": "/nonexistent", **identity}
-    subprocess.run(["git", *map(str, arguments)], check=True, env=environ, capture_output=True, timeout=30)
 
 
 def worktrees(directory: Path, files: dict[str, str]) -> tuple[Path, Path, Path]:

@@ -5,11 +5,9 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +17,7 @@ from portguard.leases.table import locked
 from portguard.rules.verdicts import worst
 from portguard.system import kernel
 from tests.conftest import PORTGUARD, Run
+from tests.worlds.processes import eventually, is_at_the_table
 
 Answer = Callable[..., dict[str, Any]]
 
@@ -30,21 +29,6 @@ HOLDER_KEYS = {
     "protocol", "address", "port", "state", "owner_status", "processes", "processes_complete", "container", "unit",
 }  # fmt: skip
 PROCESS_KEYS = {"pid", "name", "user", "exe", "cwd", "started_at", "parent_pid"}
-
-
-@pytest.fixture
-def busy() -> Iterator[int]:
-    """Return a TCP port of 127.0.0.1 this process listens on."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        yield server.getsockname()[1]
-
-
-@pytest.fixture
-def idle() -> int:
-    """Return a TCP port of 127.0.0.1 that nobody listens on."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port: int = server.getsockname()[1]
-    return port
 
 
 def test_installed() -> None:
@@ -163,23 +147,12 @@ def test_130_interrupted(tmp_path: Path) -> None:
         child = subprocess.Popen(
             [*PORTGUARD, "free"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path
         )
-        deadline = time.monotonic() + 10
-        while not _waits_for_lock(child.pid) and time.monotonic() < deadline:
-            time.sleep(0.01)
+        eventually(lambda: is_at_the_table(child.pid), "it does not wait for the lock")
         child.send_signal(signal.SIGINT)
         out, err = child.communicate(timeout=10)
 
     assert (child.returncode, out) == (130, "")
     assert "Traceback" not in err
-
-
-def _waits_for_lock(pid: int) -> bool:
-    """Whether the process has the lease table open."""
-    try:
-        links = [os.readlink(f"/proc/{pid}/fd/{fd}") for fd in os.listdir(f"/proc/{pid}/fd")]
-    except OSError:
-        return False
-    return any(link.endswith(".table") for link in links)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,6 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import unquote_to_bytes
 
@@ -32,21 +31,6 @@ HOSTILE = {
     "unicode": "é漢字".encode(),
     "uri": b"a?b#c%41[d]&e=f",
 }
-
-
-@pytest.fixture
-def busy() -> Iterator[int]:
-    """Return a TCP port of 127.0.0.1 this process listens on."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        yield server.getsockname()[1]
-
-
-@pytest.fixture
-def idle() -> int:
-    """Return a TCP port of 127.0.0.1 that nobody listens on."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port: int = server.getsockname()[1]
-    return port
 
 
 @pytest.fixture

@@ -23,6 +23,7 @@ from portguard.errors import ConflictError, UsageError
 from portguard.leases.table import locked
 from portguard.system import kernel
 from tests.conftest import PORTGUARD, Run
+from tests.worlds.processes import eventually, is_at_the_table
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="ports can be held on Linux only")
 
@@ -31,14 +32,6 @@ Hold = Callable[..., list[int]]
 
 TIMEOUT = 20.0
 LONG = 600  # seconds; nothing waits for that
-
-
-def eventually(is_true: Callable[[], bool], what: str) -> None:
-    """Wait for a condition; fail when it does not come."""
-    deadline = time.monotonic() + TIMEOUT
-    while not is_true():
-        assert time.monotonic() < deadline, what
-        select.select([], [], [], 0.01)
 
 
 def holders() -> list[int]:
@@ -200,7 +193,7 @@ def test_interrupted(tmp_path: Path, answer: Answer) -> None:
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path,
         )  # fmt: skip
         try:
-            eventually(lambda: _has_table_open(child.pid), "it does not wait for the lock")
+            eventually(lambda: is_at_the_table(child.pid), "it does not wait for the lock")
             child.send_signal(signal.SIGINT)
             out, err = child.communicate(timeout=TIMEOUT)
         finally:
@@ -210,14 +203,6 @@ def test_interrupted(tmp_path: Path, answer: Answer) -> None:
     assert (child.returncode, out) == (130, "")
     assert "Traceback" not in err
     assert (holders(), leased(answer)) == ([], {})
-
-
-def _has_table_open(pid: int) -> bool:
-    try:
-        links = [os.readlink(f"/proc/{pid}/fd/{fd}") for fd in os.listdir(f"/proc/{pid}/fd")]
-    except OSError:
-        return False
-    return any(link.endswith(".table") for link in links)
 
 
 def test_interrupted_while_the_holder_starts(tmp_path: Path, portguard: Run, answer: Answer) -> None:

@@ -18,8 +18,13 @@ from typing import Any
 import pytest
 
 import portguard as library
+from portguard.leases.table import locked
 from portguard.render.safe import safe
+from portguard.system import kernel
 from tests.conftest import PORTGUARD, Run
+from tests.worlds.processes import eventually, is_at_the_table
+from tests.worlds.repositories import declare_two
+from tests.worlds.store import leases
 
 Answer = Callable[..., dict[str, Any]]
 
@@ -32,10 +37,7 @@ _KEYS = {
 def checkout(path: Path) -> Path:
     """Make a checkout without any commit that declares `web` and `db`, both movable."""
     (path / ".git").mkdir(parents=True)
-    web, db = library.free_ports(2, within=(20_000, 32_000), lease=False)
-    (path / "portguard.toml").write_text(
-        f'[ports.web]\nport = {web}\nenv = "WEB_PORT"\n\n[ports.db]\nport = {db}\nenv = "DB_PORT"\n'
-    )
+    declare_two(path)
     return path
 
 
@@ -218,6 +220,29 @@ def test_what_was_released_is_given_to_others(portguard: Run, answer: Answer) ->
         pass
 
 
+def test_who_was_given_a_port_meanwhile_keeps_it(portguard: Run, answer: Answer, tmp_path: Path) -> None:
+    """What was listed is given back, and not another lease of `free` that is on the same port by then."""
+    port = int(portguard("free", "--ttl", "600").stdout)
+    with locked(os.environ["PORTGUARD_STATE_DIR"], kernel.host_key()) as table:
+        command = subprocess.Popen(
+            [*PORTGUARD, "leases", "release", str(port)],
+            cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        # It has listed the leases when it comes for the lock.
+        eventually(lambda: is_at_the_table(command.pid), "it does not wait for the lock")
+        listed_lease = table.lease(port)
+        assert listed_lease is not None
+        another = listed_lease._replace(pid=listed_lease.pid + 1, since=listed_lease.since + 1)
+        table.write(port, another)
+    out, err = command.communicate(timeout=_TIMEOUT)
+
+    assert (command.returncode, out, err) == (0, "", "nothing to give back\n")
+    assert listed_ports(answer) == [port]
+    assert leases() == {port: another}
+    assert portguard("leases", "release", port).returncode == 0
+    assert listed(answer) == []
+
+
 def test_who_lives_with_a_number_keeps_it(portguard: Run, answer: Answer, tmp_path: Path) -> None:
     """Releasing what a running command has is exit 1 with `kill PID`; after it has ended, it is done."""
     place = checkout(tmp_path / "shop")
@@ -262,6 +287,9 @@ def test_unknown_and_wrong(portguard: Run, answer: Answer, tmp_path: Path) -> No
         done = portguard("leases", *words, cwd=shop)
         assert (done.returncode, done.stdout) == (2, ""), words
         assert done.stderr, words
+    assert portguard("leases", "nosuch").stderr.splitlines() == [
+        "portguard: `leases` has no 'nosuch'", "  next: portguard leases, or with one of: release, prune",
+    ]  # fmt: skip
     document = answer("leases", "nosuch")
     assert (document["data"], [error["code"] for error in document["errors"]]) == ({"leases": []}, ["usage"])
     assert sorted(listed_ports(answer)) == sorted(own.values())

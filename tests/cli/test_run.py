@@ -9,12 +9,10 @@ import os
 import re
 import select
 import shlex
-import shutil
 import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -29,6 +27,7 @@ from portguard.leases.table import locked
 from portguard.system import kernel
 from tests.conftest import PORTGUARD, Run
 from tests.worlds.capabilities import NOBODY
+from tests.worlds.processes import eventually, is_at_the_table
 from tests.worlds.servers import plain_server
 from tests.worlds.users import as_user
 
@@ -83,14 +82,6 @@ sys.stdin.readline()
 connection, _ = socket.socket(fileno=3).accept()
 connection.sendall(b"hello")
 """
-
-
-def eventually(is_true: Callable[[], bool], what: str) -> None:
-    """Wait for a condition; fail when it does not come."""
-    deadline = time.monotonic() + TIMEOUT
-    while not is_true():
-        assert time.monotonic() < deadline, what
-        select.select([], [], [], 0.01)
 
 
 def is_running(pid: int) -> bool:
@@ -276,11 +267,13 @@ def test_126_cannot_be_run(portguard: Run, tmp_path: Path, web: int, nothing_lef
     (tmp_path / "text").write_text("touch ran\n")
     (tmp_path / "text").chmod(0o755)
 
-    for command in ("./plain", "/", "./text"):
+    for command, step in (("./plain", "chmod +x"), ("/", "a directory cannot be"), ("./text", "#!/bin/sh")):
         done = portguard("run", "--", command)
         assert (done.returncode, done.stdout) == (126, ""), command
-        assert f"{command}: cannot be run" in done.stderr
-        assert len(done.stderr.splitlines()) == 1
+        message, hint = done.stderr.splitlines()
+        assert message.startswith(f"portguard: {command}: cannot be run: ")
+        assert hint.startswith("  next: ")
+        assert step in hint
 
 
 def test_127_not_found(portguard: Run, tmp_path: Path, web: int, nothing_left: None) -> None:
@@ -288,7 +281,9 @@ def test_127_not_found(portguard: Run, tmp_path: Path, web: int, nothing_left: N
     for command in ("no-such-command", "./no-such-command", "/no/such/command", "a\x1bb"):
         done = portguard("run", "--", command)
         assert (done.returncode, done.stdout) == (127, ""), command
-        assert "there is no such command" in done.stderr
+        message, hint = done.stderr.splitlines()
+        assert message.endswith(": there is no such command")
+        assert hint.startswith("  next: check the path" if "/" in command else "  next: check its spelling")
         assert "\x1b" not in done.stderr
 
 
@@ -396,7 +391,7 @@ def test_interrupted_while_it_waits(portguard: Run, tmp_path: Path, web: int, no
             locked(os.environ["PORTGUARD_STATE_DIR"], kernel.host_key()),
             started(tmp_path, "--", "touch", "ran", stderr=subprocess.PIPE) as process,
         ):
-            eventually(lambda pid=process.pid: _waits_for_lock(pid), "it does not wait")  # type: ignore[misc]
+            eventually(lambda pid=process.pid: is_at_the_table(pid), "it does not wait")  # type: ignore[misc]
             process.send_signal(number)
             out, err = process.communicate(timeout=TIMEOUT)
         assert (process.returncode, out, (tmp_path / "ran").exists()) == (code, "", False)
@@ -409,18 +404,9 @@ def test_interrupted_at_once(tmp_path: Path, web: int, nothing_left: None) -> No
         locked(os.environ["PORTGUARD_STATE_DIR"], kernel.host_key()),
         started(tmp_path, "--", "true", stderr=subprocess.PIPE) as process,
     ):
-        eventually(lambda: _waits_for_lock(process.pid), "it does not wait")
+        eventually(lambda: is_at_the_table(process.pid), "it does not wait")
         process.send_signal(signal.SIGINT)
         process.communicate(timeout=LOCK_DEADLINE / 2)
-
-
-def _waits_for_lock(pid: int) -> bool:
-    """Whether the process has the lease table open, and sleeps."""
-    try:
-        links = [os.readlink(f"/proc/{pid}/fd/{fd}") for fd in os.listdir(f"/proc/{pid}/fd")]
-    except OSError:
-        return False
-    return any(link.endswith(".table") for link in links)
 
 
 # ---------------------------------------------------------------- what the command gets
@@ -714,21 +700,17 @@ def test_names(portguard: Run, tmp_path: Path, tmp_path_factory: pytest.TempPath
 
 
 @pytest.mark.needs("users")
-def test_as_another_user(answer: Answer) -> None:
+def test_as_another_user(everybodys: Path) -> None:
     """An ordinary user gets the same: variables, a hold, the command's exit code, nothing left."""
-    directory = Path(tempfile.mkdtemp(prefix="portguard-run-"))
-    try:
-        port = free_port(lease=False)
-        write(directory, port, 'env = "WEB_PORT"')
-        for path in (directory, directory / "portguard.toml"):
-            os.chown(path, NOBODY, NOBODY)
-        environ = {"PORTGUARD_STATE_DIR": str(directory / "state")}
-        script = f'echo $WEB_PORT; id -u; {shlex.quote(sys.executable)} -c "$0" $WEB_PORT 2>/dev/null || true; exit 9'
-        done = as_user(["-m", "portguard", "run", "--", "sh", "-c", script, PLAIN], environ=environ, cwd=directory)
-        eventually(lambda: can_bind(port), "the port stays held")
-        left = as_user(["-m", "portguard", "leases", "--json"], environ=environ, cwd=directory)
-    finally:
-        shutil.rmtree(directory)
+    port = free_port(lease=False)
+    write(everybodys, port, 'env = "WEB_PORT"')
+    for path in (everybodys, everybodys / "portguard.toml"):
+        os.chown(path, NOBODY, NOBODY)
+    environ = {"PORTGUARD_STATE_DIR": str(everybodys / "state")}
+    script = f'echo $WEB_PORT; id -u; {shlex.quote(sys.executable)} -c "$0" $WEB_PORT 2>/dev/null || true; exit 9'
+    done = as_user(["-m", "portguard", "run", "--", "sh", "-c", script, PLAIN], environ=environ, cwd=everybodys)
+    eventually(lambda: can_bind(port), "the port stays held")
+    left = as_user(["-m", "portguard", "leases", "--json"], environ=environ, cwd=everybodys)
 
     assert (done.returncode, done.stderr) == (9, "")
     assert done.stdout.splitlines()[:2] == [str(port), str(NOBODY)]

@@ -160,17 +160,51 @@ def test_list_loads_nothing_heavy_where_nothing_listens(tmp_path: Path) -> None:
     assert_light(done)
 
 
-def test_list_loads_psutil_to_describe_processes_and_nothing_else(tmp_path: Path) -> None:
-    """Beside psutil, and what psutil loads by itself, there is nothing heavy."""
-    psutil = Run("import psutil", tmp_path).modules
+# A server that starts after a while beside what follows, and ends with it.
+_LATER = """
+import _socket, os, time
+ours, theirs = os.pipe()
+if os.fork() == 0:
+    os.close(theirs)
+    time.sleep(0.2)
+    server = _socket.socket()
+    server.bind(("127.0.0.1", {port}))
+    server.listen()
+    os.read(ours, 1)
+    os._exit(0)
+"""
+
+
+def test_wait_loads_nothing_heavy(tmp_path: Path) -> None:
+    """While it waits, and when it says what has come, it needs nothing but the tables and the bind."""
+    (port,) = portguard.free_ports(1)
+    words = ["wait", f"127.0.0.1:{port}"]
+    command = f"from portguard.cli.main import main\nassert main({words!r}) == 0"
+    waited = Run(f"{_LATER.format(port=port)}\n{command}", tmp_path)
+    free = run_command(tmp_path, *words, "--free")
+
+    assert (waited.exit_code, waited.stderr) == (0, "")
+    assert waited.stdout.startswith(f"127.0.0.1:{port}/tcp listens after ")
+    assert free.stdout == f"127.0.0.1:{port}/tcp is free already\n"
+    for done in (waited, free):
+        assert "portguard.api.wait" in done.modules
+        assert_light(done)
+        assert not {"portguard.api.check", "portguard.api.holders", "portguard.api.containers"} & done.modules
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere psutil describes processes")
+@pytest.mark.parametrize("command", ["list", "who", "check"])
+def test_describing_processes_loads_nothing_heavy(command: str, tmp_path: Path) -> None:
+    """Who holds a port is read from /proc: no psutil, and json only where an owner is hidden and the engines asked."""
     with socket.create_server(("127.0.0.1", 0)) as server:
-        done = Run("from portguard.cli.main import main\nassert main(['list']) == 0", tmp_path)
-        assert f"{server.getsockname()[1]}/tcp" in done.stdout
+        port = server.getsockname()[1]
+        words = [command] if command == "list" else [command, str(port)]
+        code = 1 if command == "check" else 0
+        done = Run(f"from portguard.cli.main import main\nassert main({words!r}) == {code}", tmp_path)
+        assert f"pid {os.getpid()}" in done.stdout or f" {os.getpid()} " in done.stdout
     assert done.exit_code == 0
-    assert "psutil" in done.modules
-    # json: where an owner is hidden, the engines are asked.
-    assert (done.modules & HEAVY) - psutil - {"json"} == set()
-    assert done.top_level() - set(sys.stdlib_module_names) <= {"portguard", "psutil", "_psutil_linux"}
+    assert (done.modules & HEAVY) <= ({"json"} if command == "list" else set())
+    assert done.top_level() - set(sys.stdlib_module_names) <= {"portguard"}
 
 
 def test_json_is_loaded_where_json_is_asked_for_and_nothing_else(tmp_path: Path) -> None:

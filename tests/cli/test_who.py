@@ -112,3 +112,17 @@ def test_the_library_answers_alike() -> None:
 
     assert report.exit_code == 0
     assert report.ports[0].holders[0].processes[0].pid == os.getpid()
+
+
+def test_all_holders(answer: Answer) -> None:
+    """`--all-holders` names no fewer processes, and only it may say that there are no others."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        (soon,) = answer("who", port)["data"]["ports"][0]["holders"]
+        (everyone,) = answer("who", "--all-holders", port)["data"]["ports"][0]["holders"]
+        (by_library,) = library.who(port, all_holders=True).ports[0].holders
+
+    assert [process["pid"] for process in soon["processes"]] == [os.getpid()]
+    assert everyone["processes"] == soon["processes"]
+    assert not soon["processes_complete"]
+    assert everyone["processes_complete"] == by_library.processes_complete == (os.geteuid() == 0)

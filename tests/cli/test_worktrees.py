@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-import portguard as library
 from tests.amount import examples
 from tests.conftest import PORTGUARD
+from tests.worlds.repositories import declared_numbers, git
 
 pytestmark = pytest.mark.needs("git")
 
@@ -24,28 +24,6 @@ _NAMES = ("web", "db", "api")
 _WORKTREES = examples(100)
 
 Numbers = Mapping[str, int]
-
-
-def git(*arguments: str | Path) -> str:
-    """Run git without the user's settings."""
-    identity = {f"GIT_{role}_{what}": "a@example.org" for role in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
-    environ = {"PATH": os.environ["PATH"], "HOME": "/nonexistent", **identity}
-    settings = ("-c", "protocol.file.allow=always", "-c", "init.defaultBranch=trunk")
-    done = subprocess.run(
-        ["git", *settings, *map(str, arguments)],
-        env=environ,
-        capture_output=True,
-        text=True,
-        timeout=_TIMEOUT,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
-def declared_numbers(count: int) -> list[int]:
-    """Return free ports outside of the range that own numbers come from; nothing is leased."""
-    return library.free_ports(count, within=(20_000, 32_000), lease=False)
 
 
 def declare(directory: Path, ports: Mapping[str, int]) -> None:

@@ -7,23 +7,14 @@ from pathlib import Path
 import pytest
 
 from tests.engines.conftest import Check
-from tests.worlds.engine import IMAGE, Engine
+from tests.worlds.engine import Engine, write_project
 
 pytestmark = [pytest.mark.needs("docker"), pytest.mark.timeout(300)]
 
 
 def project(directory: Path, port: int) -> Path:
     """Write a compose project that publishes `port`, and the config that declares it."""
-    directory.mkdir()
-    (directory / "docker-compose.yml").write_text(
-        "version: '3'\n"
-        "services:\n"
-        "  web:\n"
-        f"    image: {IMAGE}\n"
-        "    command: httpd -f -p 80 -h /www\n"
-        "    ports:\n"
-        f"      - '127.0.0.1:{port}:80'\n"
-    )
+    write_project(directory, port)
     (directory / "portguard.toml").write_text(f'[ports.web]\nport = {port}\nhost = "127.0.0.1"\nservice = "web"\n')
     return directory
 

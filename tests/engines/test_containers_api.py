@@ -402,6 +402,7 @@ class Seen(NamedTuple):
     served: tuple[str, ...]
     by_who: tuple[tuple[str, str], ...]
     by_who_without_socket: tuple[tuple[str, str], ...]
+    killed: tuple[str, ...]
 
 
 def named_by_who(numbers: list[int], environ: dict[str, str]) -> tuple[tuple[str, str], ...]:
@@ -453,6 +454,10 @@ def see_podman(directory: Path) -> Seen:
             tuple(filter(None, map(origin.served_by_conmon, netns.descendants(os.getpid())))),
             named_by_who(numbers, {**environ, "DOCKER_HOST": f"unix://{path}"}),
             named_by_who(numbers, nowhere),
+            tuple(
+                library.kill(mine[0].ports[0].port, confirm=names, environ=nowhere).ports[0].status
+                for names in ((), ("web",))
+            ),
         )
     finally:
         podman(environ, *group, "rm", "--force", "--all", "--time", "0")
@@ -486,3 +491,4 @@ def test_real_podman(tmp_path: Path) -> None:
     assert seen.served == (seen.inspected.identity.id,)
     assert len(seen.by_who) == len(expected)
     assert set(seen.by_who) == set(seen.by_who_without_socket) == {("podman", "web")}
+    assert seen.killed == ("refused", "freed")

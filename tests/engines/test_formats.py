@@ -8,30 +8,15 @@ import pytest
 
 from tests.annotated import commands, read_sarif
 from tests.conftest import PORTGUARD
-from tests.worlds.engine import IMAGE, Engine
+from tests.worlds.engine import Engine, write_project
 
 pytestmark = [pytest.mark.needs("docker"), pytest.mark.timeout(300)]
-
-
-def project(directory: Path, port: int) -> Path:
-    """Write a compose project that publishes `port` in line 7."""
-    directory.mkdir()
-    (directory / "docker-compose.yml").write_text(
-        "version: '3'\n"
-        "services:\n"
-        "  web:\n"
-        f"    image: {IMAGE}\n"
-        "    command: httpd -f -p 80 -h /www\n"
-        "    ports:\n"
-        f"      - '127.0.0.1:{port}:80'\n"
-    )
-    return directory
 
 
 def test_github_names_the_line_of_the_second_stack(engine: Engine, port: int, tmp_path: Path) -> None:
     """While A publishes the port: exit 1, an error at B's own line that names A's container, in both formats."""
     (tmp_path / ".git").mkdir()
-    first, second = project(tmp_path / "first", port), project(tmp_path / "second", port)
+    first, second = write_project(tmp_path / "first", port), write_project(tmp_path / "second", port)
 
     def check(kind: str) -> tuple[int, str]:
         done = engine.ns.run(

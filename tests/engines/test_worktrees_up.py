@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import os
 import subprocess
 import sys
 import time
@@ -14,6 +13,7 @@ import pytest
 
 from tests.conftest import PORTGUARD
 from tests.worlds.engine import IMAGE, Engine
+from tests.worlds.repositories import git
 
 pytestmark = [pytest.mark.needs("docker", "git"), pytest.mark.timeout(300)]
 
@@ -21,13 +21,6 @@ _DEADLINE = 60.0  # seconds
 SERVICE = f"image: {IMAGE}\n    command: httpd -f -p 80 -h /www\n    stop_signal: SIGKILL\n"
 COMPOSE = f"version: '2.4'\nservices:\n  web:\n    {SERVICE}    ports:\n      - '${{WEB_PORT:-%d}}:80'\n"
 CONFIG = '[ports.web]\nport = %d\nenv = "WEB_PORT"\nservice = "web"\n[compose]\nfiles = ["docker-compose.yml"]\n'
-
-
-def git(*arguments: str | Path) -> None:
-    """Run git without the user's settings."""
-    identity = {f"GIT_{role}_{what}": "a@example.org" for role in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
-    environ = {"PATH": os.environ["PATH"], "HOME": "/nonexistent", **identity}
-    subprocess.run(["git", *map(str, arguments)], check=True, env=environ, capture_output=True, timeout=30)
 
 
 def worktrees(directory: Path, port: int, *, is_configured: bool) -> tuple[Path, Path]:

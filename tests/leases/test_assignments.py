@@ -12,7 +12,6 @@ import stat
 import struct
 import subprocess
 import time
-import traceback
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple, NoReturn
@@ -29,16 +28,13 @@ from portguard.system import kernel
 from tests.amount import examples
 from tests.conftest import PORTGUARD
 from tests.worlds.netns import run_in_netns
+from tests.worlds.processes import fork, reports_of
+from tests.worlds.store import state_directory
 
 _HOST = "host"
 _TIMEOUT = 60.0
 _NAMES = ("web", "db", "api")
 _RECORD = struct.Struct("=IIH")  # pid, number of the directory, port
-
-
-def state_directory() -> Path:
-    """Return the state directory of the running test."""
-    return Path(os.environ["PORTGUARD_STATE_DIR"])
 
 
 def stored() -> tuple[Assignment, ...]:
@@ -225,42 +221,18 @@ def take(place: Path) -> list[int]:
     return [port.port for port in env(isolated=True, cwd=str(place)).ports]
 
 
-def fork(run: Callable[[], object]) -> int:
-    """Call `run` in a forked child, which exits with 0 or, having shown the error, with 1; return its pid."""
-    pid = os.fork()
-    if pid:
-        return pid
-    code = 1
-    try:
-        run()
-        code = 0
-    except BaseException:  # noqa: BLE001 - the child must end here, not inside the test runner
-        os.write(2, traceback.format_exc().encode())
-    finally:
-        os._exit(code)
-
-
 def test_64_processes_take_192_numbers_at_once_and_none_twice(tmp_path: Path) -> None:
     """On a store that nobody has made yet, every checkout asked for by two processes: the same answer, 0 duplicates."""
     places = projects(tmp_path, 64)
     # What is loaded here need not be loaded by every child.
     env(isolated=True, cwd=str(places[0]), environ={**os.environ, "PORTGUARD_STATE_DIR": str(tmp_path / "other")})
-    start_read, start_write = os.pipe()
-    report_read, report_write = os.pipe()
 
-    def work(number: int) -> None:
-        os.close(start_write)
-        os.read(start_read, 1)  # ends for all of them at the same moment
+    def work(number: int, report: Callable[[bytes], None]) -> None:
         for index in (number, (number + 1) % 64):
             for port in take(places[index]):
-                os.write(report_write, _RECORD.pack(os.getpid(), index, port))
+                report(_RECORD.pack(os.getpid(), index, port))
 
-    children = [fork(functools.partial(work, number)) for number in range(64)]
-    for end in (start_read, start_write, report_write):
-        os.close(end)
-    with open(report_read, "rb") as reports:
-        told = list(_RECORD.iter_unpack(reports.read()))
-    assert [os.waitpid(child, 0)[1] for child in children] == [0] * 64
+    told = list(_RECORD.iter_unpack(reports_of([functools.partial(work, number) for number in range(64)])))
     given: dict[int, set[int]] = {}
     for _, index, port in told:
         given.setdefault(index, set()).add(port)

@@ -15,7 +15,6 @@ import subprocess
 import sys
 import threading
 import time
-import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -27,48 +26,21 @@ import portguard
 from portguard.api.free import free
 from portguard.errors import NoFreePortError
 from portguard.leases import take
-from portguard.leases.table import Lease, readable
 from portguard.system import kernel
 from tests.amount import examples
 from tests.conftest import PORTGUARD
 from tests.worlds.netns import run_in_netns
+from tests.worlds.processes import fork, reports_of
+from tests.worlds.store import leases, state_directory
 
 _TTL = 3_600  # seconds; longer than any test
 _DEADLINE = 60.0  # seconds
 _RECORD = struct.Struct("=II")  # pid, port; far below PIPE_BUF, so that it is written at once or not at all
 
 
-def state_directory() -> str:
-    """Return the state directory of the running test."""
-    return os.environ["PORTGUARD_STATE_DIR"]
-
-
-def leases() -> dict[int, Lease]:
-    """Return all unexpired leases of the running test's store by port."""
-    with readable(state_directory(), kernel.host_key()) as table:
-        assert table is not None
-        found = ((port, table.lease(port)) for port in range(65_536))
-        return {port: lease for port, lease in found if lease is not None}
-
-
 def repeated(ports: list[int]) -> dict[int, int]:
     """Return what occurs more than once, and how often."""
     return {port: count for port, count in Counter(ports).items() if count > 1}
-
-
-def fork(run: Callable[[], object]) -> int:
-    """Call `run` in a forked child, which exits with 0 or, having shown the error, with 1; return its pid."""
-    pid = os.fork()
-    if pid:
-        return pid
-    code = 1
-    try:
-        run()
-        code = 0
-    except BaseException:  # noqa: BLE001 - the child must end here, not inside the test runner
-        os.write(2, traceback.format_exc().encode())
-    finally:
-        os._exit(code)
 
 
 def random_range(size: int) -> tuple[int, int]:
@@ -109,25 +81,13 @@ def call_command(give: Callable[[int], None]) -> None:
 @pytest.mark.slow
 def test_64_processes_that_ask_50_times_each_are_never_given_a_port_twice() -> None:
     """3,200 calls at the same time, 200 of them by the command, on a store nobody has made yet: 0 duplicates."""
-    start_read, start_write = os.pipe()
-    report_read, report_write = os.pipe()
 
-    def give(port: int) -> None:
-        os.write(report_write, _RECORD.pack(os.getpid(), port))
-
-    def work(call: Callable[[Callable[[int], None]], None]) -> None:
-        os.close(start_write)
-        os.close(report_read)
-        os.read(start_read, 1)  # ends for all of them at the same moment
-        call(give)
+    def work(call: Callable[[Callable[[int], None]], None], report: Callable[[bytes], None]) -> None:
+        call(lambda port: report(_RECORD.pack(os.getpid(), port)))
 
     calls = [call_command if number < _PROCESSES_BY_COMMAND else call_library for number in range(_PROCESSES)]
-    children = [fork(functools.partial(work, call)) for call in calls]
-    for end in (start_read, start_write, report_write):
-        os.close(end)
-    with open(report_read, "rb") as reports:
-        given = [record[1] for record in _RECORD.iter_unpack(reports.read())]
-    assert [os.waitpid(child, 0)[1] for child in children] == [0] * _PROCESSES
+    told = reports_of([functools.partial(work, call) for call in calls])
+    given = [port for _, port in _RECORD.iter_unpack(told)]
     assert len(given) == _PROCESSES * sum(map(wanted, range(_CALLS)))
     assert repeated(given) == {}
     assert set(leases()) == set(given)

@@ -8,14 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import os
-import shutil
-import signal
 import stat
 import struct
 import subprocess
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -24,12 +20,14 @@ from typing import NamedTuple
 
 import pytest
 
-import portguard
-from portguard.leases import assignments
+from portguard.leases import assignments, table
 from portguard.system import kernel
 from tests.conftest import PORTGUARD
 from tests.worlds.capabilities import NOBODY
+from tests.worlds.file_systems import fill, make_read_only
 from tests.worlds.netns import CLONE_NEWNET, CLONE_NEWNS, PrivateNetns, mount, parked
+from tests.worlds.processes import stopped_inside
+from tests.worlds.repositories import declare_two, git
 from tests.worlds.users import as_user
 
 pytestmark = pytest.mark.needs("git")
@@ -39,7 +37,6 @@ Runner = Callable[[Path, tuple[str, ...]], Done]
 
 _TIMEOUT = 60.0
 _AT_ONCE = 9
-_MS_RDONLY, _MS_REMOUNT = 0x1, 0x20
 _UNKNOWN_USER = 2_000_000_011  # in nobody's user database
 
 
@@ -69,43 +66,21 @@ class World(NamedTuple):
         return self.state / f"leases-{kernel.host_key()}.table"
 
 
-def git(*arguments: str | Path) -> None:
-    """Run git without the user's settings."""
-    identity = {f"GIT_{role}_{what}": "a@example.org" for role in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
-    environ = {"PATH": os.environ["PATH"], "HOME": "/nonexistent", **identity}
-    subprocess.run(
-        ["git", "-c", "init.defaultBranch=trunk", *map(str, arguments)],
-        check=True, env=environ, capture_output=True, timeout=_TIMEOUT,
-    )  # fmt: skip
-
-
 @pytest.fixture
-def place() -> Iterator[Path]:
-    """Return a directory that every user can read; pytest's own are closed to others."""
-    path = Path(tempfile.mkdtemp(prefix="portguard-faults-"))
-    path.chmod(0o755)
-    yield path
-    shutil.rmtree(path)
-
-
-@pytest.fixture
-def world(place: Path, monkeypatch: pytest.MonkeyPatch) -> World:
+def world(everybodys: Path, monkeypatch: pytest.MonkeyPatch) -> World:
     """Return a repository with three checkouts and a store in which one of them has its numbers."""
-    monkeypatch.setenv("PORTGUARD_STATE_DIR", str(place / "home" / "state"))
-    (place / "home").mkdir()
-    main, old, new = (place / name for name in ("main", "old", "new"))
-    web, db = portguard.free_ports(2, within=(20_000, 32_000), lease=False)
+    monkeypatch.setenv("PORTGUARD_STATE_DIR", str(everybodys / "home" / "state"))
+    (everybodys / "home").mkdir()
+    main, old, new = (everybodys / name for name in ("main", "old", "new"))
     git("init", "--quiet", main)
-    (main / "portguard.toml").write_text(
-        f'[ports.web]\nport = {web}\nenv = "WEB_PORT"\n\n[ports.db]\nport = {db}\nenv = "DB_PORT"\n'
-    )
+    ports = declare_two(main)
     git("-C", main, "add", "--all")
     git("-C", main, "commit", "--quiet", "--message", "all")
     for path in (old, new):
         git("-C", main, "worktree", "add", "--quiet", "--detach", path)
     done = directly(old, ("env",))
     assert (done.returncode, done.stderr) == (0, "")
-    return World(main, old, new, place / "home" / "state", (web, db), done.stdout)
+    return World(main, old, new, everybodys / "home" / "state", ports, done.stdout)
 
 
 def directly(cwd: Path, words: tuple[str, ...]) -> Done:
@@ -320,21 +295,6 @@ def small_file_system(world: World, prepare: Callable[[Path], None]) -> Iterator
         assert not [name for name in names if name.endswith(".new") or ".corrupt" in name]
 
 
-def fill(place: Path) -> None:
-    """Use up what space there is."""
-    with (place / "ballast").open("wb", buffering=0) as ballast, contextlib.suppress(OSError):
-        while ballast.write(b"x" * 4096):
-            pass
-    with pytest.raises(OSError, match=os.strerror(errno.ENOSPC)):
-        (place / "drop").write_bytes(b"x" * 4096)
-    (place / "drop").unlink()
-
-
-def make_read_only(place: Path) -> None:
-    """Remount it."""
-    mount("tmpfs", str(place), None, _MS_REMOUNT | _MS_RDONLY)
-
-
 @pytest.mark.needs("netns")
 @pytest.mark.parametrize(
     ("prepare", "reason"), [(fill, os.strerror(errno.ENOSPC)), (make_read_only, os.strerror(errno.EROFS))]
@@ -435,7 +395,9 @@ def test_leases_does_not_pass_over_a_table_it_cannot_read(
     spoil(world.table)
     done = directly(world.main, ("leases",))
     assert done.returncode == 3
-    assert reason in done.stderr
+    message, hint = done.stderr.splitlines()
+    assert reason in message
+    assert hint.startswith("  next: ")
 
 
 @pytest.mark.parametrize("content", [b"garbage", b"\xff" * 5000, b'{"leases": []}\n'])
@@ -467,24 +429,6 @@ def test_nonsense_in_the_place_of_the_assignments(world: World) -> None:
 # --- the locks ------------------------------------------------------------------------------------
 
 
-@contextlib.contextmanager
-def stopped_holder(path: Path) -> Iterator[int]:
-    """Keep a process that was stopped while it had the lock of that file; yield its pid."""
-    pid = os.fork()
-    if pid == 0:
-        try:
-            fcntl.flock(os.open(path, os.O_RDWR), fcntl.LOCK_EX)
-            signal.raise_signal(signal.SIGSTOP)
-        finally:
-            os._exit(70)
-    try:
-        assert os.WIFSTOPPED(os.waitpid(pid, os.WUNTRACED)[1])
-        yield pid
-    finally:
-        os.kill(pid, signal.SIGKILL)
-        os.waitpid(pid, 0)
-
-
 @pytest.mark.parametrize("which", [pytest.param("lock", marks=pytest.mark.slow), "table"])
 def test_a_lock_that_nobody_lets_go_of(world: World, which: str) -> None:
     """After some five seconds who must change something gives up, naming the file and the holder; others do not wait.
@@ -492,7 +436,10 @@ def test_a_lock_that_nobody_lets_go_of(world: World, which: str) -> None:
     `free` says exit 3 where it is the leases' lock: unleased it would give away what somebody is just taking.
     """
     path: Path = getattr(world, which)
-    with stopped_holder(path) as pid:
+    state = str(world.state)
+    table_locked = table.locked(state, kernel.host_key())
+    book_locked = assignments.locked(state, kernel.machine_key())
+    with stopped_inside(table_locked if which == "table" else book_locked) as pid:
         before = contents(world.book, path)
         started = time.monotonic()
         found = run_all(world, directly)

@@ -21,26 +21,23 @@ import portguard
 from portguard.errors import LockTimeoutError, StateError
 from portguard.leases import directory, take
 from portguard.leases.files import lock_holder
-from portguard.leases.table import FOR_LIFE, MAX_TTL, Lease, locked, now, readable
+from portguard.leases.table import FOR_LIFE, MAX_TTL, Lease, Table, locked, now, readable
 from portguard.system import kernel
 from tests.conftest import PORTGUARD, Run
 from tests.worlds.capabilities import NOBODY
+from tests.worlds.file_systems import fill, make_read_only
 from tests.worlds.netns import CLONE_NEWNET, CLONE_NEWNS, PrivateNetns, mount, parked
+from tests.worlds.processes import stopped_inside
+from tests.worlds.store import leases, state_directory
 from tests.worlds.users import as_user
 
 _TIMEOUT = 60.0
-_MS_RDONLY, _MS_REMOUNT = 0x1, 0x20
 _HEADER = struct.Struct("<8sII")  # magic, version, reserved
 _TABLE_SIZE = 4_096 + 65_536 * (8 + 512)
 _ASIDE_SIZE = 2**20
 _UNKNOWN_USER = 2_000_000_011  # in nobody's user database
 
 needs = pytest.mark.needs
-
-
-def state_directory() -> Path:
-    """Return the state directory of the running test."""
-    return Path(os.environ["PORTGUARD_STATE_DIR"])
 
 
 def table_name() -> str:
@@ -53,13 +50,9 @@ def table_path() -> Path:
     return state_directory() / table_name()
 
 
-def leases() -> dict[int, Lease]:
-    """Return all unexpired leases of the running test's store by port."""
-    with readable(str(state_directory()), kernel.host_key()) as table:
-        if table is None:
-            return {}
-        found = ((port, table.lease(port)) for port in range(65_536))
-        return {port: lease for port, lease in found if lease is not None}
+def table_locked() -> contextlib.AbstractContextManager[Table]:
+    """Return the section in which the running test's table is locked."""
+    return locked(str(state_directory()), kernel.host_key())
 
 
 def free(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
@@ -426,24 +419,10 @@ def file_system_of_ones_own(place: Path, options: str, prepare: Prepared) -> Ite
         yield PrivateNetns(pid, mounts=True)
 
 
-def fill(place: Path) -> None:
-    """Use up what space there is."""
-    with (place / "ballast").open("wb", buffering=0) as ballast, contextlib.suppress(OSError):
-        while ballast.write(b"x" * 4096):
-            pass
-    with pytest.raises(OSError, match=os.strerror(errno.ENOSPC)):
-        (place / "drop").write_bytes(b"x" * 4096)
-
-
 def state_with_one_lease(place: Path) -> None:
     """Lease a port in a state directory there."""
     os.environ["PORTGUARD_STATE_DIR"] = str(place / "state")
     portguard.free_port(ttl=600)
-
-
-def make_read_only(place: Path) -> None:
-    """Remount it."""
-    mount("tmpfs", str(place), None, _MS_REMOUNT | _MS_RDONLY)
 
 
 def read_only_and_empty(place: Path) -> None:
@@ -531,27 +510,9 @@ def test_all_ports_of_a_call_are_leased_or_none(tmp_path: Path) -> None:
 # --- the lock -------------------------------------------------------------------------------------
 
 
-@contextlib.contextmanager
-def stopped_holder() -> Iterator[int]:
-    """Keep a process that was stopped while it had the lock; yield its pid."""
-    pid = os.fork()
-    if pid == 0:
-        try:
-            with locked(str(state_directory()), kernel.host_key()):
-                signal.raise_signal(signal.SIGSTOP)
-        finally:
-            os._exit(70)
-    try:
-        assert os.WIFSTOPPED(os.waitpid(pid, os.WUNTRACED)[1])
-        yield pid
-    finally:
-        os.kill(pid, signal.SIGKILL)
-        os.waitpid(pid, 0)
-
-
 def test_a_lock_that_nobody_lets_go_of_ends_with_the_name_of_its_holder() -> None:
     """Exit 3 after some five seconds, with the pid and what to type; the kernel lets go with the holder's death."""
-    with stopped_holder() as pid:
+    with stopped_inside(table_locked()) as pid:
         started = time.monotonic()
         done = free()
         seconds = time.monotonic() - started
@@ -569,7 +530,7 @@ def test_a_lock_that_nobody_lets_go_of_ends_with_the_name_of_its_holder() -> Non
 
 def test_without_a_lease_nobody_waits_for_the_lock() -> None:
     """`--no-lease` answers while somebody keeps the lock."""
-    with stopped_holder():
+    with stopped_inside(table_locked()):
         started = time.monotonic()
         done = free("--no-lease")
         assert time.monotonic() - started < 4
@@ -578,7 +539,7 @@ def test_without_a_lease_nobody_waits_for_the_lock() -> None:
 
 def test_the_deadline_is_kept_and_is_no_unusable_store() -> None:
     """A library caller is told of the timeout and its holder; it is not served a port without a lease."""
-    with stopped_holder() as pid:
+    with stopped_inside(table_locked()) as pid:
         started = time.monotonic()
         with (
             pytest.raises(LockTimeoutError, match=f"process {pid}") as caught,

@@ -10,8 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from portguard.config import find, parse
-from portguard.config.parse import Config
-from portguard.model import Declaration, Source, Suggestion
+from portguard.model import Config, Declaration, Source, Suggestion
 from portguard.rules.draft import Stack, draft, name_of
 from portguard.rules.targets import is_name
 from tests.amount import examples

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from portguard.rules.origin import classify
-from portguard.system import origin
+from portguard.system import origin, units
 from tests.worlds.capabilities import NOBODY, find_program
 from tests.worlds.netns import private_netns, run_in_netns
 
@@ -307,21 +307,23 @@ def systemctl(directory: Path, body: str) -> dict[str, str]:
     ("body", "expected"),
     [
         ("printf 'Restart=always\\nFragmentPath=/etc/systemd/system/x.service\\n'",
-         origin.Unit("always", "/etc/systemd/system/x.service")),
-        ("printf 'FragmentPath=/a=b\\nRestart=no\\n'", origin.Unit("no", "/a=b")),
-        ("printf 'Restart=no\\nFragmentPath=\\n'", origin.Unit(None, None)),
-        ("exit 1", origin.Unit(None, None)),
-        ("exec sleep 60", origin.Unit(None, None)),
+         units.Unit("always", "/etc/systemd/system/x.service")),
+        ("printf 'FragmentPath=/x\\nTriggeredBy=x.socket x.timer y.socket\\n'",
+         units.Unit(None, "/x", ("x.socket", "y.socket"))),
+        ("printf 'FragmentPath=/a=b\\nRestart=no\\n'", units.Unit("no", "/a=b")),
+        ("printf 'Restart=no\\nFragmentPath=\\n'", units.Unit(None, None)),
+        ("exit 1", units.Unit(None, None)),
+        ("exec sleep 60", units.Unit(None, None)),
         ("head -c 1000000 /dev/urandom", None),
-        ("true", origin.Unit(None, None)),
+        ("true", units.Unit(None, None)),
     ],
     ids=str,
 )  # fmt: skip
-def test_systemctl(tmp_path: Path, body: str, expected: origin.Unit | None) -> None:
+def test_systemctl(tmp_path: Path, body: str, expected: units.Unit | None) -> None:
     """What systemctl says is read; failing, hanging or babbling it costs a second at most and tells nothing."""
     begin = time.monotonic()
 
-    found = origin.unit("x.service", systemctl(tmp_path, body))
+    found = units.ask("x.service", systemctl(tmp_path, body))
 
     assert expected is None or found == expected
     assert time.monotonic() - begin <= 1.2
@@ -332,21 +334,21 @@ def test_what_systemctl_is_asked(tmp_path: Path) -> None:
     environ = systemctl(tmp_path, f'printf "%s\\n" "$@" > {tmp_path}/arguments')
     arguments = tmp_path / "arguments"
 
-    origin.unit("-x@a\\x2db.service", environ, is_user_unit=True)
+    units.ask("-x@a\\x2db.service", environ, is_user_unit=True)
     assert arguments.read_text().split("\n")[:-1] == [
-        "--user", "--no-pager", "show", "-p", "Restart,FragmentPath", "--", "-x@a\\x2db.service",
+        "--user", "--no-pager", "show", "-p", "Restart,FragmentPath,TriggeredBy", "--", "-x@a\\x2db.service",
     ]  # fmt: skip
     arguments.unlink()
     for name in ("", "x", "x.scope", "--help", "a b.service", "x;reboot.service", "\x1b[2J.service", "é.service"):
-        assert origin.unit(name, environ) == origin.Unit(None, None)
+        assert units.ask(name, environ) == units.Unit(None, None)
     assert not arguments.exists()
-    assert origin.unit("x.service", {"PATH": "/nonexistent"}) == origin.Unit(None, None)
+    assert units.ask("x.service", {"PATH": "/nonexistent"}) == units.Unit(None, None)
 
 
 @pytest.mark.skipif(not Path("/run/systemd/system").is_dir(), reason="needs systemd: it does not run here")
 def test_real_systemd() -> None:
     """A service that runs under the real systemd has a restart policy and a file."""
-    found = origin.unit("dbus.service", os.environ)
+    found = units.ask("dbus.service", os.environ)
 
     assert found.path is not None
     assert found.restart is not None

@@ -13,6 +13,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -21,16 +22,19 @@ from typing import Literal, NamedTuple
 
 import pytest
 
+from benchmarks.worlds import Plan, inhabited
 from portguard.api import holders
 from portguard.errors import LookupFailedError
-from portguard.system import owners, processes
+from portguard.rules.verdicts import occupants
+from portguard.system import owners, processes, sockets
 from tests.worlds import netns
+from tests.worlds.capabilities import NOBODY
 
 SEED = int(os.environ.get("PORTGUARD_TEST_SEED", "20240229"))
 LISTENERS = 220  # at least
 _READY_TIMEOUT = 20.0
 
-KINDS = ("alone", "prefork", "orphaned", "reuseport", "neighbours", "crowded", "passed")
+KINDS = ("alone", "prefork", "orphaned", "reuseport", "neighbours", "crowded", "passed", "renumbered", "threads")
 
 Protocol = Literal["tcp", "udp"]
 TCP: Protocol = "tcp"
@@ -170,20 +174,26 @@ class World:
 
     def passed(self) -> None:
         """Pass a socket over SCM_RIGHTS to a process that has nothing to do with its maker."""
-        opened = _open_any(self.rng)
-        stays = self.rng.random() < 0.5
+        self.pass_on(_open_any(self.rng), stays=self.rng.random() < 0.5, offset=0)
+
+    def pass_on(self, opened: Opened, *, stays: bool, offset: int) -> None:
+        """Pass a socket on; the maker keeps it if it `stays`, the receiver has it at a number so much higher."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
 
         def receive() -> object:
             _, ancillary, _, _ = theirs.recvmsg(1, socket.CMSG_SPACE(4))
-            return array.array("i", ancillary[0][2])
+            (received,) = array.array("i", ancillary[0][2])
+            if offset:
+                os.dup2(received, received + offset)
+                os.close(received)
+            return True
 
         def send() -> object:
             rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [opened[0].fileno()]))]
             ours.sendmsg([b"."], rights)
             if not stays:
                 _close(opened[0].fileno())
-            return None
+            return True
 
         maker = self.spawn(send, keep=(ours, opened[0]))
         receiver = self.spawn(receive, keep=(theirs,))
@@ -191,15 +201,48 @@ class World:
         theirs.close()
         self.note("passed", opened, {maker, receiver} if stays else {receiver})
 
+    def renumbered(self) -> None:
+        """Start a process and a child of it that keeps the socket at another number alone."""
+        opened = _open_any(self.rng)
+        keep = (opened[0],)
+        parent = self.spawn(lambda: self.spawn(lambda: _move(opened[0]), keep=keep), keep=keep)
+        self.note("renumbered", opened, {parent, *netns.descendants(parent)})
+
+    def threads(self) -> None:
+        """Start a process with threads, one of which has forked: the child is that thread's, at another number."""
+        opened = _open_any(self.rng)
+        keep = (opened[0],)
+
+        def start() -> object:
+            waiting = [threading.Thread(target=signal.pause, daemon=True) for _ in range(3)]
+            forking = threading.Thread(target=lambda: self.spawn(lambda: _move(opened[0]), keep=keep))
+            for thread in (*waiting, forking):
+                thread.start()
+            forking.join()
+            return waiting
+
+        parent = self.spawn(start, keep=keep)
+        self.note("threads", opened, {parent, *netns.descendants(parent)})
+
     def build(self) -> None:
         """Start processes until there are enough listeners."""
         self.crowded()
         self.reuse_port(size=70)
-        ways = (self.alone, self.alone, self.prefork, self.prefork, self.reuse_port, self.passed)
+        ways = (
+            self.alone, self.alone, self.prefork, self.prefork, self.reuse_port, self.passed, self.renumbered,
+            self.threads,
+        )  # fmt: skip
         for way in (*ways, self.neighbours, self.neighbours):
             way()
         while len(self.listeners) < LISTENERS:
             self.rng.choice(ways)()
+
+
+def _move(sock: socket.socket) -> bool:
+    """Have the socket at another number, and no more at its own."""
+    os.dup2(sock.fileno(), sock.fileno() + 100)
+    os.close(sock.detach())
+    return True
 
 
 def _close(descriptor: int) -> None:
@@ -254,12 +297,16 @@ def is_in_the_way(listener: Listener, address: str) -> bool:
     )
 
 
-def named_by_portguard(protocol: Protocol, addresses: tuple[str, ...], port: int, *, is_whole: bool) -> set[int]:
-    """Return the pids of all processes of all holders."""
-    found = holders.find(protocol, addresses, port)
-    assert found.cause == "listener"
-    assert {(holder.owner_status, holder.processes_complete) for holder in found.holders} == {("known", is_whole)}
-    return {process.pid for holder in found.holders for process in holder.processes}
+def named_by_portguard(
+    protocol: Protocol, addresses: tuple[str, ...], port: int, *, everyone: bool
+) -> tuple[set[int], bool]:
+    """Return the pids of all processes of all holders, and whether portguard says that these are all."""
+    cause, rows = occupants(addresses, sockets.find(protocol, port, listeners_only=True))
+    found = holders.with_owners(rows, None, everyone=everyone)
+    assert cause == "listener"
+    assert {holder.owner_status for holder in found} == {"known"}
+    (is_complete,) = {holder.processes_complete for holder in found}
+    return {process.pid for holder in found for process in holder.processes}, is_complete
 
 
 def _examine(seed: int) -> tuple[list[str], Counter[str]]:
@@ -275,15 +322,22 @@ def _examine(seed: int) -> tuple[list[str], Counter[str]]:
         if by_inode.get(listener.inode, set()) != listener.pids:
             wrong.append(f"the world is not what it should be: {listener}: {by_inode.get(listener.inode)}")
     for (protocol, port), there in endpoints.items():
-        everywhere = named_by_portguard(protocol, ("0.0.0.0", "::"), port, is_whole=is_whole)
+        everywhere, is_sure = named_by_portguard(protocol, ("0.0.0.0", "::"), port, everyone=True)
         walked = set().union(*(by_inode[listener.inode] for listener in there))
-        if everywhere != walked:
+        if (everywhere, is_sure) != (walked, is_whole):
             wrong.append(f"{protocol} {port}: portguard {everywhere}, /proc {walked}: {there}")
         for address in {listener.address for listener in there}:
-            exactly = named_by_portguard(protocol, (address,), port, is_whole=is_whole)
+            exactly, _ = named_by_portguard(protocol, (address,), port, everyone=True)
+            soon, is_sure = named_by_portguard(protocol, (address,), port, everyone=False)
             walked = set().union(*(by_inode[item.inode] for item in there if is_in_the_way(item, address)))
             if exactly != walked:
                 wrong.append(f"{protocol} {address} {port}: portguard {exactly}, /proc {walked}: {there}")
+            # What is passed to a stranger at another number is what the quick search may miss.
+            is_all = soon == walked or ({item.kind for item in there} == {"passed"} and soon and soon < walked)
+            if not is_all or (is_sure and soon != walked):
+                wrong.append(f"{protocol} {address} {port}: the quick search {soon}, /proc {walked}: {there}")
+            figures["quick"] += 1
+            figures["quick and complete"] += soon == walked
         if not by_ss.get((protocol, port), set()) <= everywhere:
             wrong.append(f"{protocol} {port}: portguard {everywhere}, ss {by_ss[protocol, port]}: {there}")
         figures["ports"] += 1
@@ -308,26 +362,127 @@ def test_every_process_of_a_listener_is_found() -> None:
     assert sum(kinds) >= 200, figures
     assert min(kinds) >= 3, figures
     assert figures["pids named by ss"] >= 200, figures
+    assert figures["quick and complete"] >= figures["quick"] - figures["passed"], figures
     print(f"\nseed {SEED}: {dict(figures)}")  # noqa: T201  # figures, shown by pytest -rP
 
 
+# In small what benchmarks measure in large.
+PLANS = (
+    Plan("A", "many descriptors in each process", 60, 50),
+    Plan("B", "one process with thousands of listeners", 1, 0, listeners=3_000),
+    Plan("C", "a few processes with thousands of connections", 4, 0, connections=700),
+)
+
+
+def _compare(plan: Plan, seed: int) -> tuple[list[str], int]:
+    """Build a world, and search for the owners of 40 ports in both manners; return what differs, and how many stopped.
+
+    Also for all 40 at a time.
+    """
+    with inhabited(plan) as world:
+        rows = {row.socket.port: row.socket for row in sockets.find_all(TCP, listeners_only=True)}
+        pids = dict((*world.owners, world.late))
+        ports = [*random.Random(seed).choices([port for port, _ in world.owners], k=39), world.late[0]]
+        inodes = {rows[port].inode for port in ports}
+        everyone = owners.find_everyone(inodes)
+        wrong = [] if owners.find(inodes).pids == everyone.pids else ["all at a time"]
+        stopped = 0
+        for port in ports:
+            inode = rows[port].inode
+            soon = owners.find({inode})
+            stopped += not soon.is_complete
+            if not soon.pids[inode] == everyone.pids[inode] == (pids[port],):
+                wrong.append(f"port {port} of {pids[port]}: {soon.pids[inode]}, everyone {everyone.pids[inode]}")
+        return wrong, stopped
+
+
+@pytest.mark.needs("netns")
+@pytest.mark.parametrize("plan", PLANS, ids=lambda plan: plan.name)
+def test_the_quick_search_finds_the_same(plan: Plan) -> None:
+    """In worlds with many processes, listeners and connections: of 40 ports, none is wrong, and the search stops."""
+    wrong, stopped = netns.run_in_netns(_compare, plan, SEED, timeout=100)
+    assert not wrong, f"PORTGUARD_TEST_SEED={SEED}: " + "\n".join(wrong[:10])
+    assert stopped >= 30
+
+
+@pytest.mark.needs("netns")
+def test_a_socket_passed_to_a_stranger_is_the_one_that_may_be_missed() -> None:
+    """Passed over SCM_RIGHTS, at another number: the quick search says that it is not complete, the other has it."""
+
+    def ask() -> tuple[list[tuple[set[int], bool]], Listener]:
+        world = World(SEED)
+        opened = _open(TCP, "127.0.0.1", False, 0)
+        world.pass_on(opened, stays=True, offset=150)
+        (listener,) = world.listeners
+        return [
+            named_by_portguard(TCP, ("127.0.0.1",), listener.port, everyone=everyone) for everyone in (False, True)
+        ], listener
+
+    ((soon, is_sure), (everyone, is_surely_all)), listener = netns.run_in_netns(ask)
+    assert soon <= listener.pids
+    assert soon
+    assert not is_sure
+    assert everyone == listener.pids
+    assert is_surely_all
+
+
+@pytest.mark.needs("netns", "users")
+def test_what_root_opened_for_this_user_is_found_by_this_user() -> None:
+    """A server started by socket activation has a socket of root's; its own user sees who holds it all the same."""
+
+    def give_up_root() -> bool:
+        netns.become(NOBODY)
+        return True
+
+    def ask() -> tuple[list[owners.Owners], Listener]:
+        world = World(SEED)
+        for _ in range(5):
+            world.alone()
+        opened = _open(TCP, "127.0.0.1", False, 0)
+        keep = (opened[0],)
+        listener = world.note("alone", opened, {world.spawn(give_up_root, keep=keep)})
+        netns.become(NOBODY)
+        return [find({listener.inode}) for find in (owners.find, owners.find_everyone)], listener
+
+    found, listener = netns.run_in_netns(ask)
+    for each in found:
+        assert set(each.pids[listener.inode]) == listener.pids
+        assert each.has_unreadable
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-def test_absent_proc_is_a_failed_lookup(tmp_path: Path) -> None:
+@pytest.mark.parametrize("find", [owners.find, owners.find_everyone])
+def test_absent_proc_is_a_failed_lookup(find: Callable[..., owners.Owners], tmp_path: Path) -> None:
     """Without /proc the search says that it failed, instead of that nobody holds the socket."""
     with pytest.raises(LookupFailedError, match=re.escape(str(tmp_path))):
-        owners.find({1}, proc=str(tmp_path))
+        find({1}, proc=str(tmp_path))
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-def test_unfinished_search_is_told(tmp_path: Path) -> None:
+@pytest.mark.parametrize("find", [owners.find, owners.find_everyone])
+def test_unfinished_search_is_told(find: Callable[..., owners.Owners], tmp_path: Path) -> None:
     """A /proc that leaves out PID 1 hides processes: the search says that it has not seen everything."""
     for pid in ("self", "1", "77"):
         (tmp_path / pid / "fd").mkdir(parents=True)
     (tmp_path / "77" / "fd" / "3").symlink_to("socket:[4711]")
-    assert owners.find({4711}, proc=str(tmp_path)) == ({4711: (77,)}, False)
+    found = find({4711}, proc=str(tmp_path))
+    assert (found.pids, found.has_unreadable) == ({4711: (77,)}, False)
     (tmp_path / "1" / "fd").rmdir()
     (tmp_path / "1").rmdir()
-    assert owners.find({4711}, proc=str(tmp_path)) == ({4711: (77,)}, True)
+    assert find({4711}, proc=str(tmp_path))[:2] == ({4711: (77,)}, True)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_a_socket_without_holder_costs_the_whole_search(tmp_path: Path) -> None:
+    """It is given up only when every process was asked, and that is told."""
+    for pid in ("self", "1", *map(str, range(100, 160))):
+        (tmp_path / pid / "fd").mkdir(parents=True)
+        (tmp_path / pid / "fd" / "0").symlink_to("/dev/null")
+        (tmp_path / pid / "fd" / "3").symlink_to(f"socket:[{pid if pid.isdigit() else 1}]")
+    assert owners.find({99}, proc=str(tmp_path)) == ({99: ()}, False, True)
+    found = owners.find({120}, proc=str(tmp_path))
+    assert found.pids == {120: (120,)}
+    assert not found.is_complete
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="names are cut at 15 bytes on Linux")

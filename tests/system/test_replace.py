@@ -6,12 +6,10 @@ import contextlib
 import os
 import random
 import resource
-import shutil
 import signal
 import socket
 import stat
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -24,9 +22,10 @@ from portguard.system.replace import SIZE_LIMIT, replace
 from tests.amount import examples
 from tests.worlds import netns
 from tests.worlds.capabilities import NOBODY
+from tests.worlds.file_systems import make_read_only
+from tests.worlds.processes import fork
 
 _TIMEOUT = 60.0
-_MS_RDONLY, _MS_REMOUNT = 0x1, 0x20
 
 needs = pytest.mark.needs
 OLD, NEW = b"A=1\n", b"A=1\nB=2\n"
@@ -38,15 +37,6 @@ def checkout(tmp_path: Path) -> Path:
     path = tmp_path / "checkout"
     (path / ".git" / "hooks").mkdir(parents=True)
     return path
-
-
-@pytest.fixture
-def everybodys() -> Iterator[Path]:
-    """Return a directory that every user can reach: pytest's own are closed to others."""
-    path = Path(tempfile.mkdtemp(prefix="portguard-replace-"))
-    path.chmod(0o755)
-    yield path
-    shutil.rmtree(path)
 
 
 def to_new(content: bytes) -> bytes:
@@ -358,11 +348,6 @@ def in_a_file_system_of_its_own(place: Path, prepare: Callable[[Path], None], la
     return "", " ".join(sorted(os.listdir(place))), (place / ".env").read_bytes()
 
 
-def read_only(place: Path) -> None:
-    """Remount it."""
-    netns.mount("tmpfs", str(place), None, _MS_REMOUNT | _MS_RDONLY)
-
-
 def roomy(place: Path) -> None:
     """Leave it."""
 
@@ -377,7 +362,7 @@ def mounted_file(place: Path) -> None:
     ("prepare", "size", "reason"),
     [
         (roomy, 100_000, "No space left on device"),
-        (read_only, 10, "Read-only file system"),
+        (make_read_only, 10, "Read-only file system"),
         (mounted_file, 10, "Device or resource busy"),
     ],
 )
@@ -536,19 +521,6 @@ def test_a_file_made_meanwhile_is_not_overwritten(checkout: Path) -> None:
         replace(str(path), str(checkout), change)
     assert path.read_bytes() == OLD
     assert sorted(os.listdir(checkout)) == [".env", ".git"]
-
-
-def fork(work: Callable[[], None]) -> int:
-    """Run it in a forked child that exits with 0 when it returns, with 1 when it raises."""
-    pid = os.fork()
-    if pid == 0:
-        code = 1
-        try:
-            work()
-            code = 0
-        finally:
-            os._exit(code)
-    return pid
 
 
 def in_children(*works: Callable[[], None]) -> list[int]:

@@ -288,3 +288,18 @@ def docker_engine(tmp: Path, *, userland_proxy: bool = True) -> Iterator[Engine]
     finally:
         shutil.rmtree(tmp / "data", ignore_errors=True)
         socket.unlink(missing_ok=True)
+
+
+def write_project(directory: Path, port: int) -> Path:
+    """Make a directory with a compose project that publishes `port` in line 7, and return it."""
+    directory.mkdir()
+    (directory / "docker-compose.yml").write_text(
+        "version: '3'\n"
+        "services:\n"
+        "  web:\n"
+        f"    image: {IMAGE}\n"
+        "    command: httpd -f -p 80 -h /www\n"
+        "    ports:\n"
+        f"      - '127.0.0.1:{port}:80'\n"
+    )
+    return directory

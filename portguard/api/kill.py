@@ -1,0 +1,223 @@
+"""`kill`: what holds a port is made to stop, and nothing else is; then the port is probed again.
+
+Decide, ask, act, look again. Who may be ended is decided in `api.aims` by `rules.guard`.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+
+from portguard.api import ending
+from portguard.api import holders as search
+from portguard.api import project as projects
+from portguard.api.aims import Aims, keys_of, rows_of, typed
+from portguard.api.probing import probe_all
+from portguard.errors import LookupFailedError, UsageError
+from portguard.model import KillReport
+from portguard.rules import addresses, explain, guard, ownership, verdicts
+from portguard.system import proc_stat, signals
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Mapping, Sequence
+
+    from portguard.api.aims import Aim, Deed
+    from portguard.model import Cause, Holder, KillAction, KillPort, Note
+
+    Ask = Callable[[KillReport], "Collection[str] | None"]
+
+_SETTLE = 0.3  # seconds in which a freed port must stay free
+_SETTLE_WATCHED = 2.0  # the same, where something might start its holder again
+_STEP = 0.05  # seconds
+
+
+def kill(
+    *ports: str | int,
+    force: bool = False,
+    tree: bool = False,
+    confirm: Collection[str] = (),
+    dry_run: bool = False,
+    ask: Ask | None = None,
+    cwd: str | None = None,
+    environ: Mapping[str, str] | None = None,
+) -> KillReport:
+    """Stop what listens on these ports (8080 is TCP; "53/udp", "127.0.0.1:5432"), safely, and tell what came of it.
+
+    Plain processes of this user get SIGTERM, and with `force` SIGKILL if they still hold the port after five seconds;
+    with `tree` also the supervisor in the same checkout that would start them again, and all below it. Containers and
+    systemd units are stopped through what runs them; those of strangers only when `confirm` has their full names.
+    Everything else is refused, with the reason. `ask` is given the plan, and returns the names that were confirmed
+    besides, or None for no. `dry_run` returns the plan.
+
+    Exit code 0 when every port is free (or, as a plan, could be made so), else 1. Raises UsageError for what is no
+    port, LookupFailedError where no socket table, or for `tree` no process table, can be read.
+    """
+    if not ports:
+        raise UsageError("no port is given", "name one: portguard kill 3000")
+    environ = os.environ if environ is None else environ
+    if tree and not proc_stat.everyone():
+        raise LookupFailedError("no table of processes can be read here", "leave out --tree")
+    found = Aims(projects.working_directory(cwd), environ, is_tree=tree)
+    try:
+        aims = [found.aim(text) for text in dict.fromkeys(map(str, ports))]
+        notes = tuple(dict.fromkeys(note for aim in aims for note in found.engines.notes(aim.target.port)))
+        plan = _report([aim.port for aim in aims], notes)
+        if dry_run or not any(aim.deeds for aim in aims):
+            return plan
+        names = set(confirm)
+        if ask is not None:
+            more = ask(plan)
+            if more is None:
+                declined = [
+                    aim.port._replace(status="declined", message="nothing was stopped") if aim.deeds else aim.port
+                    for aim in aims
+                ]
+                return _report(declined, notes)
+            names.update(more)
+        return _report(_Acting(found, environ, is_tree=tree, is_forced=force).carry_out(aims, names), notes)
+    finally:
+        found.close()
+
+
+def _report(ports: Sequence[KillPort], notes: tuple[Note, ...]) -> KillReport:
+    is_good = all(port.status in ("planned", "freed") for port in ports)
+    return KillReport(tuple(ports), 0 if is_good else 1, notes)
+
+
+class _Acting:
+    """Doing it: what its ports share is done once."""
+
+    def __init__(self, found: Aims, environ: Mapping[str, str], *, is_tree: bool, is_forced: bool) -> None:
+        self._found = found
+        self._environ = environ
+        self._is_tree = is_tree
+        self._is_forced = is_forced
+
+    def carry_out(self, aims: Sequence[Aim], names: Collection[str]) -> list[KillPort]:
+        """Do what was decided, as far as the names are confirmed, and return what came of it."""
+        done: dict[KillAction, list[str]] = {}
+        meant = [aim for aim in aims if aim.deeds and all(_is_confirmed(action, names) for action in aim.port.actions)]
+        ends = {}
+        for aim in meant:
+            for deed in aim.deeds:
+                if deed.action not in done:
+                    concerned = [other for other in meant if deed.action in other.port.actions]
+                    done[deed.action] = self._perform(deed, concerned)
+            ends[aim.port.target] = time.monotonic() + (_SETTLE_WATCHED if aim.is_watched else _SETTLE)
+        outcomes = []
+        for aim in aims:
+            if aim.port.target in ends:
+                failures = [failure for action in aim.port.actions for failure in done[action]]
+                outcomes.append(self._outcome(aim, ends[aim.port.target], failures))
+            else:
+                stranger = next((action for action in aim.port.actions if not _is_confirmed(action, names)), None)
+                outcomes.append(aim.port if stranger is None else self._unconfirmed(aim.port, stranger))
+        return outcomes
+
+    def _perform(self, deed: Deed, aims: Sequence[Aim]) -> list[str]:
+        """Do one thing, for these ports; return what went wrong, a sentence each."""
+        if deed.container is not None:
+            from portguard.engines import stop  # only where a container holds a port
+
+            where = self._found.engines.answer().endpoints.get(deed.container.id)
+            failure = stop.stop(deed.container.engine, deed.container.id, where, self._environ)
+            return [] if failure is None else [f"{deed.action.name} could not be stopped: {failure}"]
+        if deed.unit is not None:
+            from portguard.system import units  # only where systemd runs a holder
+
+            name, is_user_unit = deed.unit
+            failure = units.stop(name, self._environ, is_user_unit=is_user_unit)
+            return [] if failure is None else [f"{name} could not be stopped: {failure}"]
+        is_tree = self._is_tree and len(deed.members) > 1
+
+        def is_done() -> bool:
+            return not is_tree and not any(keys_of(aim.old) & keys_of(rows_of(aim.target)) for aim in aims)
+
+        return ending.end(deed.members, is_done, force=self._is_forced)
+
+    def _outcome(self, aim: Aim, end: float, failures: Sequence[str]) -> KillPort:
+        """Look at the port until then, so as to see it taken again, and tell what became of it."""
+        target, protocol, old = aim.target, aim.target.protocols[0], keys_of(aim.old)
+        cause: Cause = "listener"
+        rows = search.distinct(rows_of(target))
+        while time.monotonic() < end and not keys_of(rows) - old:
+            time.sleep(_STEP)
+            rows = search.distinct(rows_of(target))
+        if rows:
+            self._found.forget()
+            holders = self._found.engines.attribute(search.with_owners(rows, None))
+        else:
+            wanted = addresses.expand(target.hosts)
+            if verdicts.combine(target.hosts, probe_all(protocol, wanted, target.port)[0]) != "busy":
+                ended = "; ".join(
+                    f"{'ended' if action.pids else 'stopped'} {action.text}" for action in aim.port.actions
+                )
+                return aim.port._replace(status="freed", message=ended, hint=None)
+            cause, holders, _ = search.find(protocol, wanted, target.port)
+        before = {process.pid for holder in aim.port.holders for process in holder.processes}
+        after = [
+            {process.pid for process in holder.processes} <= before and bool(holder.processes) for holder in holders
+        ]
+        is_new = bool(rows) and not old & keys_of(rows) and not all(after)
+        first = next((holder for holder, is_old in zip(holders, after, strict=True) if is_old != is_new), holders[0])
+        said = "".join(f"; {failure}" for failure in failures)
+        if cause != "listener":
+            hint = explain.freeing_step(cause, holders, target.port, platform=sys.platform, euid=self._found.me.euid)
+        elif first.container is not None:
+            hint = f"stop it: {ownership.command('plain', first.container, target.port, has_compose=False)}"
+        else:
+            hint = self._why_again(aim, first) if is_new else self._why_still(aim)
+        return aim.port._replace(
+            status="respawned" if is_new else "still-held",
+            message=f"{explain.occupied(first)}{said}",
+            hint=hint,
+            successors=tuple(holders),
+        )
+
+    def _why_still(self, aim: Aim) -> str:
+        """Return the next step for a port that is held by the socket that was there before."""
+        members = [member.handle for deed in aim.deeds for member in deed.members]
+        if not self._is_forced and any(map(signals.is_running, members)):
+            command = again([aim.port.target], force=True, tree=self._is_tree)
+            return f"it has not ended within {ending.GRACE:g} s; end it at once: {command}"
+        if members and not any(map(signals.is_running, members)):
+            command = again([aim.port.target], force=self._is_forced, tree=self._is_tree)
+            return f"somebody else has it from the one that has ended: {command}"
+        return f"see what it is: portguard who {typed(aim.port.target)}"
+
+    def _why_again(self, aim: Aim, holder: Holder) -> str:
+        """Return the next step for a port that somebody has taken anew."""
+        for process in holder.processes:
+            top = self._found.top(process)
+            if top != process.pid and not self._is_tree:
+                command = again([aim.port.target], force=self._is_forced, tree=True)
+                return f"{self._found.name_of(top)} (pid {top}) starts it again; end both: {command}"
+            above = process.parent_pid or 0
+            suspect = self._found.suspect(above)
+            if guard.refuse(suspect, self._found.me, aim.target.port, platform=sys.platform) is None:
+                return f"{suspect.process.name} (pid {above}) starts it again; end that first: kill {above}"
+        return f"see what starts it: portguard who {typed(aim.port.target)}"
+
+    def _unconfirmed(self, port: KillPort, action: KillAction) -> KillPort:
+        message = f"{port.message}: this {action.kind} is not this project's; its full name has to be repeated"
+        name = action.name if action.name.isprintable() else (action.id or "")[:12]
+        command = again([port.target], force=self._is_forced, tree=self._is_tree, confirm=[name])
+        return port._replace(status="refused", message=message, hint=f"if it is meant: {command}")
+
+
+def again(
+    targets: Sequence[str], *, force: bool, tree: bool, confirm: Collection[str] = (), is_agreed: bool = False
+) -> str:
+    """Return the command for these targets with these options; `is_agreed`: one that does not ask."""
+    import shlex  # only where there is something more to do
+
+    flags = {"--yes": is_agreed, "--force": force, "--tree": tree}
+    named = [word for name in confirm for word in ("--confirm", shlex.quote(name))]
+    options = [option for option, is_set in flags.items() if is_set]
+    return " ".join(["portguard kill", *options, *named, *map(typed, targets)])
+
+
+def _is_confirmed(action: KillAction, names: Collection[str]) -> bool:
+    return not action.needs_name or bool({action.name, action.id, (action.id or "")[:12]} & set(names) - {None, ""})

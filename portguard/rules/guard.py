@@ -1,0 +1,190 @@
+"""What `kill` may end, and what it must not: facts about a process in, a refusal or nothing out. Pure.
+
+Ending the wrong process is worse than ending none. So whoever is not provably a plain process of the user is refused,
+each with the command that does the right thing. A refusal never depends on what is convenient to reach.
+"""
+
+from __future__ import annotations
+
+from portguard._namedtuple import NamedTuple
+from portguard.rules import explain
+from portguard.rules.forwarders import is_forwarder
+from portguard.rules.origin import kind_of
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Mapping, Sequence
+
+    from portguard.model import Process, ProcessStat
+
+# What a user would not call a server, though it may listen: ending it ends everything that runs in it.
+_HOMES = {
+    "multiplexer": "whoever works in it would lose everything that runs there",
+    "terminal": "whoever works in it would lose everything that runs there",
+    "editor": "an editor forwards ports; close this one in its list of ports",
+    "ssh": "it forwards the port for an ssh session; end that session",
+}
+# fmt: off
+_SESSION = frozenset((
+    "Xorg", "Xwayland", "cinnamon", "dbus-broker", "dbus-daemon", "gnome-session-b", "gnome-shell", "kwin_wayland",
+    "kwin_x11", "plasmashell", "sway", "systemd-logind", "xfce4-session",
+))
+_BROWSERS = frozenset((
+    "Google Chrome", "Safari", "brave", "brave-browser", "chrome", "chromium", "chromium-browser", "firefox",
+    "firefox-bin", "firefox-esr", "google-chrome", "msedge", "opera", "vivaldi-bin",
+))
+_MANAGERS = frozenset(("init", "launchd", "systemd"))
+_ENGINES = frozenset(("containerd", "containerd-shim", "containerd-shim-runc-v2", "crio", "podman"))
+# fmt: on
+_PODMANS = ("conmon", "rootlessport", "gvproxy")
+HOLDER_NAME = "portguard-hold"
+
+
+class Suspect(NamedTuple):
+    """What is known about a process that would be ended.
+
+    `uids` are its real, effective and saved user, None where they cannot be told; `container_id` is the container it
+    runs in, by its control group.
+    """
+
+    process: Process
+    uids: Collection[int] | None
+    is_kernel: bool = False
+    container_id: str | None = None
+
+
+class Me(NamedTuple):
+    """Who asks: our process, those it runs in (without itself), and the users whose processes are ours to end.
+
+    `uids` is None where the system knows no such numbers: then names count (`user`).
+    """
+
+    pid: int
+    ancestors: Collection[int]
+    uids: Collection[int] | None
+    euid: int | None
+    user: str | None = None
+    container_id: str | None = None
+
+
+class Refusal(NamedTuple):
+    """Why something is not ended: `reason` as the rest of a sentence about it, `hint` the right thing to do."""
+
+    reason: str
+    hint: str
+
+
+def refuse(suspect: Suspect, me: Me, port: int, *, platform: str) -> Refusal | None:
+    """Return why this process must not be ended, whoever's it is; None when it may be."""
+    process = suspect.process
+    number = process.pid
+    names = {name for name in (process.name, _program(process.exe)) if name}
+    by_hand = f"if it is meant: {_by_hand(suspect, me)}"
+    if number == me.pid:
+        return Refusal("this very process holds it", "close the socket where it was opened")
+    if number in me.ancestors:
+        return Refusal("portguard itself runs in it", f"{by_hand}, from elsewhere")
+    if number <= 1 or names & _MANAGERS:
+        return Refusal(
+            "it starts and keeps other programs, and holds ports for them",
+            "find the unit: systemctl list-sockets" if names & _MANAGERS else "stop the container it is the first of",
+        )
+    if suspect.is_kernel:
+        return Refusal("it is a thread of the kernel", f"find the service it works for: ps -fp {number}")
+    if any(is_forwarder(name, platform=platform) for name in names):
+        is_podmans = any(name.startswith(_PODMANS) for name in names)
+        return Refusal(
+            "it forwards the port for a container, which would run on without it",
+            f"find the container: {'podman ps' if is_podmans else f'docker ps --filter publish={port}'}",
+        )
+    if names & _ENGINES:
+        return Refusal("it runs containers", "find the container: docker ps")
+    kinds = {kind_of(name) for name in names}
+    home = next((reason for kind, reason in _HOMES.items() if kind in kinds), None)
+    if home is not None:
+        return Refusal(home, by_hand)
+    if names & _SESSION:
+        return Refusal("the desktop runs in it", by_hand)
+    if names & _BROWSERS:
+        return Refusal("it is a browser; close what listens there", by_hand)
+    if HOLDER_NAME in names:
+        return Refusal("it keeps a lease of portguard's", f"give it back: portguard leases release {port}")
+    if suspect.container_id is not None and suspect.container_id != me.container_id:
+        short = suspect.container_id[:12]
+        return Refusal(f"it runs in container {short}", f"stop that with its engine: docker stop {short}")
+    return None
+
+
+def _program(path: str | None) -> str:
+    return (path or "").replace("\\", "/").rpartition("/")[2].removesuffix(" (deleted)")
+
+
+def refuse_user(suspect: Suspect, me: Me) -> Refusal | None:
+    """Return why this process is not ours to end for its user alone, None when it is."""
+    if me.uids is None:
+        is_mine, is_known = suspect.process.user == me.user, None not in (suspect.process.user, me.user)
+    else:
+        is_known = bool(suspect.uids)
+        is_mine = all(uid in me.uids for uid in suspect.uids or ())
+    if not is_known:
+        return Refusal("whose process it is cannot be told", f"look at it: ps -fp {suspect.process.pid}")
+    if not is_mine:
+        return Refusal("it is another user's process", f"if it is meant: {_by_hand(suspect, me)}")
+    return None
+
+
+def _by_hand(suspect: Suspect, me: Me) -> str:
+    is_mine = me.euid in (None, 0) or set(suspect.uids or ()) == {me.euid}
+    return f"{'' if is_mine else 'sudo '}kill {suspect.process.pid}"
+
+
+def top_of(pid: int, rows: Mapping[int, ProcessStat], is_near: Callable[[int], bool], keep: Collection[int]) -> int:
+    """Return the highest ancestor of `pid` that is one job with it, or supervises it; `pid` where there is none.
+
+    One job: the same process group, which a shell makes anew for each command typed; or a known supervisor, which may
+    put its workers into groups of their own. `is_near` tells whether a process belongs to the same checkout and user,
+    `keep` are those that must stay. A shell that leads a terminal's session is where somebody types, and stays.
+    """
+    top = pid
+    while (row := rows.get(top)) is not None:
+        above = rows.get(row.parent)
+        if above is None or row.parent <= 1 or row.parent in keep or above.started > row.started:
+            break
+        kind = kind_of(above.name)
+        is_typed_in = kind == "shell" and above.terminal != 0 and above.session == row.parent
+        is_job = above.group == row.group and not is_typed_in
+        if not (is_job or kind == "supervisor") or kind in _HOMES or kind in ("container", "timer"):
+            break
+        if not is_near(row.parent):
+            break
+        top = row.parent
+    return top
+
+
+def tree_of(top: int, rows: Mapping[int, ProcessStat]) -> tuple[int, ...]:
+    """Return the process and all below it, parents before their children."""
+    children: dict[int, list[int]] = {}
+    for pid, row in rows.items():
+        children.setdefault(row.parent, []).append(pid)
+    found = [top]
+    for pid in found:  # grows while it is gone through
+        found += [child for child in sorted(children.get(pid, ())) if rows[child].started >= rows[pid].started]
+    return tuple(found)
+
+
+def owner_is_unknown(status: str, euid: int | None) -> Refusal:
+    """Return why a holder whose owner is not known is left alone."""
+    if status == "hidden":
+        return Refusal("who holds it is hidden", explain.sight(euid))
+    if status == "lookup-failed":
+        return Refusal(
+            "who holds it could not be looked up", "run it outside the sandbox or container, where /proc can be read"
+        )
+    return Refusal(
+        "no process here holds it", "it may belong to the kernel, another PID namespace or another container"
+    )
+
+
+def roots(members: Sequence[int], parents: Mapping[int, int]) -> tuple[int, ...]:
+    """Return those of `members` whose parent is none of them: who is asked first, and may end the rest in order."""
+    return tuple(pid for pid in members if parents.get(pid) not in members)

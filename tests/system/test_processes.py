@@ -1,0 +1,124 @@
+"""What is read of a process from /proc is just what psutil tells: for all processes of this machine, and odd ones."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from portguard.model import Process
+from portguard.system import processes
+from tests.worlds import users
+from tests.worlds.capabilities import NOBODY
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere psutil is asked")
+
+_ATTEMPTS = 5  # to see a process that changes while it is looked at
+_COMM_LENGTH = 15
+
+
+def by_psutil(pid: int) -> Process:
+    """Return what psutil tells, its name without the arguments that may stand behind it."""
+    told = processes.describe(pid, platform="any other")
+    name = told.name and told.name[:_COMM_LENGTH] + told.name[_COMM_LENGTH:].partition(" ")[0]
+    return told._replace(name=name, cwd_is_shared=False)
+
+
+def differences() -> list[tuple[Process, Process]]:
+    """Return both answers for each process for which they differ, and go on differing."""
+    found: dict[int, tuple[Process, Process]] = {}
+    for _ in range(_ATTEMPTS):
+        pids = list(found) or psutil.pids()
+        ours = processes.describe_all(pids)
+        pairs = {pid: (ours[pid]._replace(cwd_is_shared=False), by_psutil(pid)) for pid in pids}
+        found = {pid: pair for pid, pair in pairs.items() if pair[0] != pair[1]}
+        if not found:
+            break
+    return list(found.values())
+
+
+@contextlib.contextmanager
+def odd_processes(directory: Path) -> Iterator[list[int]]:
+    """Start processes of which something is unusual, and yield their ids."""
+    long = directory / "a-program-with-a-long-name"
+    long.symlink_to("/bin/sleep")
+    gone = directory / "gone"
+    gone.mkdir()
+    copied = directory / "copied"
+    copied.write_bytes(Path("/bin/sleep").read_bytes())
+    copied.chmod(0o755)
+    odd = directory / "odd (deleted)"
+    odd.write_bytes(copied.read_bytes())
+    odd.chmod(0o755)
+    titles: list[tuple[str, Path]] = [
+        (str(long), long),
+        (f"{long.name} --password=hunter2", long),
+        (f"{long.name[:15]} --password=hunter2", long),
+        ("something else", long),
+        ("", long),
+        (" ", long),
+        ("/bin/sleep", copied),
+        ("sleep", odd),
+    ]
+    with contextlib.ExitStack() as stack:
+        started = [
+            stack.enter_context(subprocess.Popen([title, "60"], executable=str(program), cwd=gone))
+            for title, program in titles
+        ]
+        zombie = subprocess.Popen(["true"])
+        try:
+            deadline = time.monotonic() + 20
+            while psutil.Process(zombie.pid).status() != psutil.STATUS_ZOMBIE or any(
+                psutil.Process(each.pid).exe().endswith(f"/{Path(sys.executable).name}") for each in started
+            ):
+                assert time.monotonic() < deadline
+                os.sched_yield()
+            gone.rmdir()
+            copied.unlink()
+            yield [*(each.pid for each in started), zombie.pid]
+        finally:
+            for each in started:
+                each.kill()
+            zombie.wait()
+
+
+def test_all_processes_of_this_machine_and_odd_ones(tmp_path: Path) -> None:
+    """Names that were cut, titles, removed programs and directories, a zombie, a pid that nobody has: the same."""
+    with odd_processes(tmp_path) as pids:
+        assert differences() == []
+        described = processes.describe_all(pids)
+        assert {described[pid].exe for pid in pids[:5]} == {os.path.realpath("/bin/sleep")}
+        assert described[pids[6]].exe == str(tmp_path / "copied")
+        assert described[pids[7]].exe == str(tmp_path / "odd (deleted)")
+        assert {described[pid].cwd for pid in pids[:-1]} == {str(tmp_path / "gone")}
+        assert not any(described[pid].cwd_is_shared for pid in pids)
+        assert (described[pids[-1]].name, described[pids[-1]].exe, described[pids[-1]].cwd) == ("true", None, None)
+    for pid in (-1, 0, 1 << 30):
+        assert processes.describe(pid) == Process(pid) == by_psutil(pid)
+    assert processes.describe(os.getpid()).cwd_is_shared
+
+
+@pytest.mark.needs("users")
+def test_another_user_is_told_the_same() -> None:
+    """Without the right to look at most of them, too."""
+    program = "from tests.system import test_processes as t; found = t.differences(); print(len(found), found[:3])"
+    environ = {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    done = users.as_user(["-c", program], NOBODY, environ=environ)
+    if "ModuleNotFoundError" in done.stderr:
+        pytest.skip("the other user cannot read this checkout's tests or their packages")
+    assert done.stdout.startswith("0 "), done
+
+
+def test_users() -> None:
+    """The real, effective and saved user of a process; None for one that is not there."""
+    assert processes.uids_of(os.getpid()) == os.getresuid() == tuple(psutil.Process().uids())
+    assert processes.uids_of(1 << 30) is None
+    assert processes.user_name(0) == "root"
+    assert processes.user_name(1 << 31) == str(1 << 31)

@@ -1,0 +1,23 @@
+"""The store of the running test: every test has one of its own."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from portguard.leases.table import Lease, readable
+from portguard.system import kernel
+
+
+def state_directory() -> Path:
+    """Return the state directory of the running test."""
+    return Path(os.environ["PORTGUARD_STATE_DIR"])
+
+
+def leases() -> dict[int, Lease]:
+    """Return all unexpired leases of the running test's store by port, each looked up by itself."""
+    with readable(str(state_directory()), kernel.host_key()) as table:
+        if table is None:
+            return {}
+        found = ((port, table.lease(port)) for port in range(65_536))
+        return {port: lease for port, lease in found if lease is not None}
