@@ -68,7 +68,7 @@ def find(inodes: Set[int], *, proc: str = "/proc") -> Owners:
 
 def is_held(pid: int, inode: int, *, proc: str = "/proc") -> bool:
     """Whether the process that has the pid now holds this socket."""
-    return f"{_MARK}{inode}]" in _links(f"{proc}/{pid}/fd")[0].values()
+    return f"{_MARK}{inode}]" in _links_of(pid, proc)[0].values()
 
 
 def inode_of(link: str) -> int:
@@ -113,7 +113,7 @@ class Tables:
 
     def read(self, pid: int) -> Iterable[str]:
         """Read a process's whole table; return its links."""
-        links, is_readable = _links(f"{self._proc}/{pid}/fd")
+        links, is_readable = _links_of(pid, self._proc)
         self._read.add(pid)
         self._has_unreadable |= not is_readable
         inode_of_wanted, found, add = self._wanted.get, self.found, self.numbers.add
@@ -221,8 +221,21 @@ class Tables:
         return Owners(pids, self._has_unreadable, not self.found or not self.unread(self.pids))
 
 
+def _links_of(pid: int, proc: str) -> tuple[dict[str, str], bool]:
+    """Return the links of a process's descriptors by number, and whether all could be read."""
+    links, is_readable = _links(f"{proc}/{pid}/fd")
+    if links or not is_readable:
+        return links, is_readable
+    # A process whose first thread has ended shows its descriptors at the other threads alone.
+    try:
+        threads = [thread for thread in os.listdir(f"{proc}/{pid}/task") if thread != str(pid)]
+    except OSError:
+        threads = []
+    return _links(f"{proc}/{pid}/task/{threads[0]}/fd") if threads else (links, is_readable)
+
+
 def _links(directory: str) -> tuple[dict[str, str], bool]:
-    """Return the links of a process's descriptors by number, and whether all could be read; none when it has gone."""
+    """Return the links of a table of descriptors by number, and whether all could be read; none when it has gone."""
     links: dict[str, str] = {}
     try:
         fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

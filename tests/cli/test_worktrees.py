@@ -133,7 +133,12 @@ def test_100_worktrees_of_3_ports_never_meet_and_never_change(
         table.unlink()
     empty = tmp_path / "empty"
     empty.mkdir()
-    bare = {"PATH": "/usr/bin:/bin", "PORTGUARD_STATE_DIR": state, "HOME": str(empty), "XDG_CACHE_HOME": str(empty)}
+    bare = {
+        "PATH": "/usr/bin:/bin",
+        "PORTGUARD_STATE_DIR": state,
+        "HOME": str(empty),
+        "XDG_CACHE_HOME": str(tmp_path / "cache"),
+    }
     second, third = of_all(reversed(trees), only=bare)[::-1], of_all(trees[::4])
     changed = sum(before != after for before, after in zip(first + first[::4], second + third, strict=True))
     assert changed == 0
