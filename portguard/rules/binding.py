@@ -46,6 +46,7 @@ _OUTCOMES: dict[str, Outcome] = {
     "EAFNOSUPPORT": "no-family",
     "EPROTONOSUPPORT": "no-family",
     "ENODEV": "not-local",
+    "EINVAL": "not-local",  # a link-local address without its interface (ipv6(7)); nothing else is wrong with our binds
 }
 
 

@@ -98,7 +98,10 @@ def message(
         return f"{occupied(holders[0])}, which is this project's own"
     if cause == "address-not-local":
         missing = ", ".join(errors) or ", ".join(declaration.hosts)
-        return f"this host has no address {missing}"
+        is_scoped = "EINVAL" not in errors.values()
+        return f"this host has no address {missing}" + (
+            "" if is_scoped else ", which needs its interface: ADDRESS%eth0"
+        )
     if cause == "excluded":
         return f"the system has excluded port {declaration.port} or lent it exclusively; nothing need be listening"
     if cause == "permission":

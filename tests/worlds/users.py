@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import functools
 import json
 import os
-import platform
 import select
-import struct
 import subprocess
 import sys
 import sysconfig
@@ -20,6 +17,7 @@ from typing import Any, NamedTuple
 import pytest
 
 import portguard
+from tests.worlds import sandbox
 from tests.worlds.capabilities import NOBODY, REQUIRE_ALL
 from tests.worlds.netns import PrivateNetns
 
@@ -124,38 +122,12 @@ WITHOUT: dict[str, tuple[str, ...]] = {
 
 # ---------------------------------------------------------------- without netlink
 
-# linux/seccomp.h, linux/filter.h, linux/audit.h; the number of socket(2) by machine.
-_SOCKET_CALL = {"x86_64": (0xC000003E, 41), "aarch64": (0xC00000B7, 198)}
-_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER = 22, 2
-_LOAD, _JUMP_IF_EQUAL, _RETURN = 0x20, 0x15, 0x06
-_ALLOW, _FAIL_WITH = 0x7FFF0000, 0x00050000
-_AF_NETLINK, _EAFNOSUPPORT = 16, 97
-
-can_deny_netlink = sys.platform == "linux" and platform.machine() in _SOCKET_CALL
+can_deny_netlink = sandbox.can_forbid
 
 
 def deny_netlink() -> None:
-    """Make netlink sockets unavailable to this process and all its children, as systemd's RestrictAddressFamilies does.
-
-    Meant as `preexec_fn`; needs root, or no_new_privs.
-    """
-    architecture, number = _SOCKET_CALL[platform.machine()]
-    steps = (
-        (_LOAD, 0, 0, 4),  # seccomp_data.arch
-        (_JUMP_IF_EQUAL, 0, 5, architecture),
-        (_LOAD, 0, 0, 0),  # seccomp_data.nr
-        (_JUMP_IF_EQUAL, 0, 3, number),
-        (_LOAD, 0, 0, 16),  # the low half of seccomp_data.args[0]: little-endian
-        (_JUMP_IF_EQUAL, 0, 1, _AF_NETLINK),
-        (_RETURN, 0, 0, _FAIL_WITH | _EAFNOSUPPORT),
-        (_RETURN, 0, 0, _ALLOW),
-    )
-    code = ctypes.create_string_buffer(b"".join(struct.pack("=HBBI", *step) for step in steps))
-    program = struct.pack("@HP", len(steps), ctypes.addressof(code))
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.prctl(_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, program, 0, 0) != 0:
-        number = ctypes.get_errno()
-        raise OSError(number, f"seccomp: {os.strerror(number)}")
+    """Make netlink sockets unavailable to this process and all its children; meant as `preexec_fn`."""
+    sandbox.forbid(sandbox.AF_NETLINK)
 
 
 # ---------------------------------------------------------------- sockets of another user

@@ -1,0 +1,1 @@
+"""The oracle: random worlds of sockets, and each verdict of `check` beside what a real server then meets."""
