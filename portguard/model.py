@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     Severity = Literal["error", "warning"]
     KillStatus = Literal["planned", "freed", "respawned", "still-held", "refused", "declined", "nobody"]
 
+PROTOCOLS: tuple[Protocol, ...] = ("tcp", "udp")
 VERDICTS: tuple[Verdict, ...] = ("free", "ours", "conflict", "unavailable", "unknown")
 
 

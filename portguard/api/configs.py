@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from portguard.config.find import ConfigText
 
-_SLOTS = 64  # files; configs whose numbers meet take turns
+_SLOTS = 256  # files; configs whose numbers meet take turns
 _LONGEST = 1024 * 1024  # bytes; a config has at most 64 KiB, and each of its declarations a few hundred
 # What decides the meaning of a text. Where they cannot be looked at (inside an archive) nothing is remembered.
 _RULES = ("config/parse.py", "config/locate.py", "rules/addresses.py", "rules/targets.py", "model.py")
@@ -37,12 +37,19 @@ def parsed(found: ConfigText, shown: str, environ: Mapping[str, str]) -> Config:
     key, place = _key(found), _place(environ)
     if key is None or place is None:
         return _parse(found, shown)
-    name = f"config-{sum(os.fsencode(found.path)) % _SLOTS}"
+    name = f"config-{_slot_of(found.path)}"
     config = _recalled(place, name, key)
     if config is None:
         config = _parse(found, shown)
         _remember(place, name, key, config)
     return config
+
+
+def _slot_of(path: str) -> int:
+    number = 0
+    for byte in os.fsencode(path):
+        number = (number * 31 + byte) & 0xFFFFFF
+    return number % _SLOTS
 
 
 def _parse(found: ConfigText, shown: str) -> Config:

@@ -6,6 +6,7 @@ import os
 
 from portguard.api import numbers, stacks
 from portguard.api import project as projects
+from portguard.api.place import working_directory
 from portguard.errors import ConflictError, UsageError
 from portguard.model import EnvPort, EnvReport, Note
 from portguard.rules import targets
@@ -51,7 +52,7 @@ def env(
 
 def load(config: str | None, cwd: str | None, environ: Mapping[str, str], wish: projects.Wish) -> Project:
     """Return the project with the numbers it has or is given. Raises what `project.load` raises."""
-    return projects.load(projects.working_directory(cwd), config, environ, is_required=True, wish=wish)
+    return projects.load(working_directory(cwd), config, environ, is_required=True, wish=wish)
 
 
 def movable(project: Project, names: Sequence[str]) -> list[Declaration]:

@@ -14,12 +14,12 @@ import sys
 import time
 
 from portguard._namedtuple import NamedTuple
+from portguard.api.place import working_directory
 from portguard.errors import ConfigError, LockTimeoutError, NoFreePortError, ProbeError, StateError, UsageError
-from portguard.leases import assignments, directory, take
+from portguard.leases import directory, take
 from portguard.leases.table import MAX_TTL, PROTOCOL_BITS, Lease
-from portguard.model import FreePort, FreeReport, Note
+from portguard.model import PROTOCOLS, FreePort, FreeReport, Note
 from portguard.rules import candidates, ranges
-from portguard.rules.targets import PROTOCOLS
 from portguard.system import alive, kernel, probe
 
 TYPE_CHECKING = False
@@ -173,11 +173,16 @@ def _declared(cwd: str | None, environ: Mapping[str, str]) -> tuple[str, set[int
 
     A config that cannot be used costs a note, not the answer.
     """
-    from portguard.api import project  # keeps the checker's half of the package out of `import`
+    from portguard.config import find
+    from portguard.sources import compose_files
 
     here = ""
     try:
-        here = project.working_directory(cwd)
+        here = working_directory(cwd)
+        if find.find(here, environ) is None and compose_files.find(here, environ) is None:
+            return here, set(), []
+        from portguard.api import project  # the checker's half of the package, only where something is declared
+
         found = project.load(here, None, environ, is_required=False)
     except ConfigError as error:
         return here, set(), [Note("config", f"the declared ports could not be left out: {error.messages[0]}")]
@@ -185,6 +190,16 @@ def _declared(cwd: str | None, environ: Mapping[str, str]) -> tuple[str, set[int
         return here, set(), [Note("config", f"the declared ports could not be left out: {error.message}")]
     spans = [range(item.port, (item.last_port or item.port) + 1) for item in found.declarations]
     return here, {number for span in spans for number in span} | {item.declared_port for item in found.declarations}, []
+
+
+def _assigned(path: str) -> set[int]:
+    """Return the numbers that checkouts have in the store at `path`. Raises StateError."""
+    host = kernel.machine_key()
+    if not os.path.lexists(os.path.join(path, directory.assignments_name(host))):
+        return set()
+    from portguard.leases import assignments  # most have none
+
+    return {item.port for item in assignments.read(path, host)}
 
 
 def _refusal(
@@ -198,8 +213,7 @@ def _refusal(
         nonlocal assigned
         if assigned is None:  # not before the lock is held: with it, nobody assigns
             try:
-                known = assignments.read(directory.path_of(environ), kernel.machine_key())
-                assigned = {item.port for item in known}
+                assigned = _assigned(directory.path_of(environ))
             except StateError as error:
                 assigned = set()
                 notes.append(Note("assigned", f"the checkouts' own numbers could not be left out: {error.message}"))

@@ -6,8 +6,8 @@ import sys
 
 from portguard.api import free
 from portguard.errors import ConflictError
+from portguard.model import PROTOCOLS
 from portguard.rules.ranges import DYNAMIC
-from portguard.rules.targets import PROTOCOLS
 from portguard.system import listeners
 
 TYPE_CHECKING = False

@@ -9,7 +9,8 @@ from __future__ import annotations
 import os
 
 from portguard._namedtuple import NamedTuple
-from portguard.api.project import shown, working_directory
+from portguard.api.place import working_directory
+from portguard.api.project import shown
 from portguard.errors import ConfigError, ConflictError
 from portguard.model import Note, Source
 

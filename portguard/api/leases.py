@@ -7,14 +7,13 @@ import time
 
 from portguard._namedtuple import NamedTuple
 from portguard.api import numbers
-from portguard.api import project as projects
+from portguard.api.place import working_directory
 from portguard.errors import ConfigError, ConflictError, LookupFailedError, NotFoundError, UsageError
 from portguard.leases import assignments, directory, table
 from portguard.leases.assignments import Assignment
 from portguard.leases.table import Lease
-from portguard.model import LeaseInfo
+from portguard.model import PROTOCOLS, LeaseInfo
 from portguard.rules.ranges import LAST_PORT
-from portguard.rules.targets import PROTOCOLS
 from portguard.system import alive, kernel, processes, signals, sockets
 
 TYPE_CHECKING = False
@@ -150,7 +149,7 @@ def _project_directory(cwd: str | None, environ: Mapping[str, str]) -> str:
     from portguard.config import find
     from portguard.sources import compose_files
 
-    here = projects.working_directory(cwd)
+    here = working_directory(cwd)
     found = find.find(here, environ)
     if found is not None:
         return os.path.dirname(found.path)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 
 from portguard.api import project as projects
+from portguard.api.place import working_directory
 from portguard.errors import ConfigError, UsageError
 from portguard.model import Finding, LintReport, Source
 from portguard.rules import lint as rules
@@ -39,7 +40,7 @@ def lint(
     no path was given.
     """
     environ = os.environ if environ is None else environ
-    here = projects.working_directory(cwd)
+    here = working_directory(cwd)
     if config is not None and paths:
         raise UsageError("--config and files do not go together", "name the one or the others")
     places = [here] if not paths else list(dict.fromkeys(_place(os.path.join(here, path)) for path in paths))

@@ -11,10 +11,9 @@ from portguard.api import holders
 from portguard.api.containers import Engines
 from portguard.api.info import name_of
 from portguard.errors import UsageError
-from portguard.model import Connection, Listener, Listing, Note
+from portguard.model import PROTOCOLS, Connection, Listener, Listing, Note
 from portguard.rules import services
 from portguard.rules.addresses import is_v6
-from portguard.rules.targets import PROTOCOLS
 from portguard.rules.verdicts import cause_of
 from portguard.system import git, services_file, sockets
 

@@ -59,14 +59,6 @@ class Project(NamedTuple):
     overlay: Mapping[str, str] = {}
 
 
-def working_directory(cwd: str | None) -> str:
-    """Return `cwd`, by default the process's own, as an absolute path. Raises UsageError when it is gone."""
-    try:
-        return os.path.abspath(cwd) if cwd else os.getcwd()
-    except OSError as error:
-        raise UsageError(f"the working directory cannot be used: {error.strerror}", "cd to one that exists") from error
-
-
 def directory_of(project: Project) -> str:
     """Return the directory of the project's config, or where it was asked for."""
     return os.path.dirname(project.config) if project.config else project.cwd

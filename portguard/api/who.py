@@ -8,7 +8,7 @@ import sys
 from portguard.api import holders as search
 from portguard.api.containers import Engines
 from portguard.errors import LookupFailedError, UsageError
-from portguard.model import Background, Note, WhoPort, WhoReport
+from portguard.model import PROTOCOLS, Background, Note, WhoPort, WhoReport
 from portguard.rules import addresses, explain, targets, verdicts
 from portguard.rules.origin import classify, will_come_back
 from portguard.system import git, origin, sockets, units
@@ -42,7 +42,7 @@ def who(*ports: str | int, all_holders: bool = False, environ: Mapping[str, str]
 
 def _who(text: str, engines: Engines, environ: Mapping[str, str], *, everyone: bool) -> WhoPort:
     target = targets.parse_port(text)
-    protocols: Sequence[Protocol] = target.protocols if "/" in text else targets.PROTOCOLS
+    protocols: Sequence[Protocol] = target.protocols if "/" in text else PROTOCOLS
     wanted = addresses.expand(target.hosts)
     rows = [
         row for protocol in protocols for row in sockets.find(protocol, target.port) if search.is_meant(row, wanted)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from portguard.api import free as api
 from portguard.cli import output
 from portguard.errors import UsageError
+from portguard.model import PROTOCOLS
 from portguard.rules.ranges import DYNAMIC
-from portguard.rules.targets import PROTOCOLS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

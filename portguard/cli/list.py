@@ -6,7 +6,7 @@ import gc
 
 from portguard.api import listing as api
 from portguard.cli import output
-from portguard.rules.targets import PROTOCOLS
+from portguard.model import PROTOCOLS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -10,10 +10,10 @@ import tomli
 from portguard._namedtuple import NamedTuple
 from portguard.config.locate import locate
 from portguard.errors import ConfigError
-from portguard.model import Config, Declaration, Source
+from portguard.model import PROTOCOLS, Config, Declaration, Source
 from portguard.rules.addresses import canonical, expand, overlaps
 from portguard.rules.ranges import LAST_PORT
-from portguard.rules.targets import PROTOCOLS, changes_programs, is_name, is_variable
+from portguard.rules.targets import changes_programs, is_name, is_variable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ import time
 from portguard._contexts import contextmanager, suppress
 from portguard._namedtuple import NamedTuple
 from portguard.errors import StateError
-from portguard.leases.directory import open_directory, unusable
+from portguard.leases.directory import assignments_name, open_directory, unusable
 from portguard.leases.files import close_locked, open_locked, open_private, set_aside
 
 TYPE_CHECKING = False
@@ -46,11 +46,6 @@ class Assignment(NamedTuple):
     common: str
 
 
-def file_name(host: str) -> str:
-    """Return the name of the file that keeps the assignments of `host`."""
-    return f"assignments-{host}.tsv"
-
-
 def read(path: str, host: str) -> tuple[Assignment, ...]:
     """Return all assignments in the store at `path`; none where there is no store.
 
@@ -62,7 +57,7 @@ def read(path: str, host: str) -> tuple[Assignment, ...]:
         return ()
     directory = open_directory(path, create=False)
     try:
-        return _parse(path, host, _content(path, directory, file_name(host)))[0]
+        return _parse(path, host, _content(path, directory, assignments_name(host)))[0]
     finally:
         _close(directory)
 
@@ -74,13 +69,13 @@ def locked(path: str, host: str, *, deadline: float = _LOCK_DEADLINE) -> Iterato
     Raises StateError when they cannot be used, LockTimeoutError when somebody else keeps the lock.
     """
     directory = open_directory(path, create=True)
-    where = os.path.join(path, file_name(host))
+    where = os.path.join(path, assignments_name(host))
     try:
         fd = open_locked(path, directory, f"assignments-{host}.lock", deadline)
         try:
-            content = _content(path, directory, file_name(host))
+            content = _content(path, directory, assignments_name(host))
             found, is_damaged = _parse(path, host, content)
-            yield Book(path, directory, file_name(host), found, content if is_damaged else None)
+            yield Book(path, directory, assignments_name(host), found, content if is_damaged else None)
         finally:
             close_locked(fd)
     except OSError as error:
@@ -168,7 +163,7 @@ def _parse(path: str, host: str, content: bytes) -> tuple[tuple[Assignment, ...]
     first, *lines = os.fsdecode(content).split("\n")
     word, _, version = first.partition(" ")
     if word == _HEADER and version.isascii() and version.isdigit() and (len(version) > 9 or int(version) > _VERSION):
-        where = os.path.join(path, file_name(host))
+        where = os.path.join(path, assignments_name(host))
         raise StateError(f"the assignments {where} are of a newer portguard", "update portguard")
     found: dict[int, Assignment] = {}
     keys: set[tuple[str, ...]] = set()

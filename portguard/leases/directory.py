@@ -51,6 +51,11 @@ def _home_of_user() -> str:
         return ""
 
 
+def assignments_name(host: str) -> str:
+    """Return the name of the file that keeps the assignments of `host`."""
+    return f"assignments-{host}.tsv"
+
+
 def unusable(what: str, reason: str | None) -> StateError:
     """Return the error that says why this part of the store cannot be used, and what to do instead."""
     return StateError(f"{what} cannot be used: {reason}", _HINT)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from portguard.errors import UsageError
-from portguard.model import Declaration, Source
+from portguard.model import PROTOCOLS, Declaration, Source
 from portguard.rules.addresses import canonical
 from portguard.rules.ranges import LAST_PORT
 
@@ -13,7 +13,6 @@ if TYPE_CHECKING:
 
     from portguard.model import Protocol
 
-PROTOCOLS: tuple[Protocol, ...] = ("tcp", "udp")
 _EXAMPLES = "3000, 53/udp, 127.0.0.1:5432, [::1]:5432"
 
 

@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 
 from portguard.api.env import env
 from portguard.errors import NoFreePortError, StateError
-from portguard.leases import assignments
+from portguard.leases import assignments, directory
 from portguard.leases.assignments import Assignment
 from portguard.system import kernel
 from tests.amount import examples
@@ -44,7 +44,7 @@ def stored() -> tuple[Assignment, ...]:
 
 def path_of_store(host: str | None = None) -> Path:
     """Return where the running test's assignments are."""
-    return state_directory() / assignments.file_name(kernel.machine_key() if host is None else host)
+    return state_directory() / directory.assignments_name(kernel.machine_key() if host is None else host)
 
 
 def example(port: int, name: str = "web", place: str = "/one") -> Assignment:
@@ -63,7 +63,7 @@ def save(place: Path, *items: Assignment) -> bytes:
     """Store exactly these, and return the file's bytes."""
     with assignments.locked(str(place), _HOST) as book:
         book.save(items)
-    return (place / assignments.file_name(_HOST)).read_bytes()
+    return (place / directory.assignments_name(_HOST)).read_bytes()
 
 
 # --- the file -------------------------------------------------------------------------------------
@@ -131,7 +131,7 @@ def test_a_damaged_line_costs_that_line(tmp_path: Path, damage: bytes, place: st
         "end": [header, one, two, damage, b""], "torn end": [header, one, two, damage],
     }[place]  # fmt: skip
     content = b"\n".join(lines)
-    write(state / assignments.file_name(_HOST), content)
+    write(state / directory.assignments_name(_HOST), content)
     found = assignments.read(str(state), _HOST)
     if place != "front":
         assert found == good
@@ -157,7 +157,7 @@ def test_a_damaged_header_costs_no_number(tmp_path: Path, header: bytes) -> None
     state = tmp_path / "state"
     good = (example(50_000), example(50_001, "db"))
     _, rest = save(state, *good).split(b"\n", 1)
-    write(state / assignments.file_name(_HOST), header + b"\n" + rest)
+    write(state / directory.assignments_name(_HOST), header + b"\n" + rest)
     assert assignments.read(str(state), _HOST) == good
 
 
@@ -181,7 +181,7 @@ def test_a_newer_version_is_left_alone(version: str, tmp_path: Path) -> None:
 def test_a_version_of_thousands_of_digits_is_no_bug(tmp_path: Path) -> None:
     """A header that only damage writes costs no more than any other damage, or is of a newer version."""
     state = tmp_path / "state"
-    write(state / assignments.file_name(_HOST), b"portguard-assignments " + b"9" * 5000 + b"\n")
+    write(state / directory.assignments_name(_HOST), b"portguard-assignments " + b"9" * 5000 + b"\n")
     with contextlib.suppress(StateError):
         assignments.read(str(state), _HOST)
 
@@ -191,12 +191,12 @@ def test_what_cannot_be_saved_changes_nothing(tmp_path: Path) -> None:
     state = tmp_path / "state"
     before = save(state, example(50_000))
     with assignments.locked(str(state), _HOST) as book:
-        os.mkdir(state / f"{assignments.file_name(_HOST)}.new")
+        os.mkdir(state / f"{directory.assignments_name(_HOST)}.new")
         with pytest.raises(OSError, match="directory"):
             book.save([])
         assert book.all == (example(50_000),)
-    os.rmdir(state / f"{assignments.file_name(_HOST)}.new")
-    assert (state / assignments.file_name(_HOST)).read_bytes() == before
+    os.rmdir(state / f"{directory.assignments_name(_HOST)}.new")
+    assert (state / directory.assignments_name(_HOST)).read_bytes() == before
 
 
 # --- many at once ---------------------------------------------------------------------------------
@@ -328,7 +328,7 @@ def test_an_orphan_of_a_killed_process_is_in_nobody_s_way(tmp_path: Path) -> Non
     """A temporary file that was left behind, whatever is in it, is replaced by the next one to save."""
     state = tmp_path / "state"
     save(state, example(50_000))
-    write(state / f"{assignments.file_name(_HOST)}.new", b"half of")
+    write(state / f"{directory.assignments_name(_HOST)}.new", b"half of")
     save(state, example(50_000), example(50_001, "db"))
     assert assignments.read(str(state), _HOST) == (example(50_000), example(50_001, "db"))
     assert not list(state.glob("*.new"))

@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 import pytest
 
-from portguard.leases import assignments, table
+from portguard.leases import assignments, directory, table
 from portguard.system import kernel
 from tests.conftest import PORTGUARD
 from tests.worlds.capabilities import NOBODY
@@ -53,7 +53,7 @@ class World(NamedTuple):
     @property
     def book(self) -> Path:
         """The file of the assignments."""
-        return self.state / assignments.file_name(kernel.machine_key())
+        return self.state / directory.assignments_name(kernel.machine_key())
 
     @property
     def lock(self) -> Path:
