@@ -38,19 +38,29 @@ def look(ports: Collection[int], environ: Mapping[str, str]) -> Known:
         return _NOTHING
     if not os.path.lexists(path):  # most have none, and what it takes to read one costs
         return _NOTHING
-    from portguard.leases import assignments, table
+    from portguard.leases import table
     from portguard.system import alive, kernel
 
     with table.readable(path, kernel.host_key(), is_alive=alive.is_alive) as found:
         leases = {port: found.lease(port) for port in ports} if found is not None else {}
-    try:
-        known = assignments.read(path, kernel.machine_key())
-    except StateError:
-        known = ()
     return Known(
         {port: lease for port, lease in leases.items() if lease and alive.is_alive(lease.pid, lease.started)},
-        {item.port: item for item in known if item.port in ports},
+        _assigned(path, ports),
     )
+
+
+def _assigned(path: str, ports: Collection[int]) -> dict[int, Assignment]:
+    from portguard.system import kernel
+
+    host = kernel.machine_key()
+    if not os.path.lexists(os.path.join(path, directory.assignments_name(host))):
+        return {}
+    from portguard.leases import assignments  # most have none
+
+    try:
+        return {item.port: item for item in assignments.read(path, host) if item.port in ports}
+    except StateError:
+        return {}
 
 
 def find(item: Declaration, protocol: Protocol, known: Known, here: Callable[[], Checkout]) -> Rival | None:

@@ -98,10 +98,8 @@ def message(
         return f"{occupied(holders[0])}, which is this project's own"
     if cause == "address-not-local":
         missing = ", ".join(errors) or ", ".join(declaration.hosts)
-        is_scoped = "EINVAL" not in errors.values()
-        return f"this host has no address {missing}" + (
-            "" if is_scoped else ", which needs its interface: ADDRESS%eth0"
-        )
+        bare = next((address for address, error in errors.items() if error == "EINVAL" and "%" not in address), None)
+        return f"this host has no address {missing}" + (f": it needs its interface, as in {bare}%eth0" if bare else "")
     if cause == "excluded":
         return f"the system has excluded port {declaration.port} or lent it exclusively; nothing need be listening"
     if cause == "permission":

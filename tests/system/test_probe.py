@@ -60,13 +60,13 @@ def test_address_of_another_host(protocol: Protocol, address: str) -> None:
 @pytest.mark.needs("netns", "ipv6")
 @pytest.mark.parametrize("address", ["fe80::1", "fe80::1%no-such-device"])
 def test_link_local_address_without_device(address: str) -> None:
-    """A link-local address without an existing device cannot be judged: unknown, neither free nor busy."""
+    """A link-local address without an existing device is no address here: no server could bind it."""
 
     def answers() -> tuple[str | None, Answer]:
         port = fresh_port()
         return probe("tcp", address, port), ask(f"[{address}]:{port}")
 
-    assert run_in_netns(answers) == ("EINVAL", ("unknown", "none"))
+    assert run_in_netns(answers) == ("EINVAL", ("unavailable", "address-not-local"))
 
 
 @pytest.mark.needs("netns")
