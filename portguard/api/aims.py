@@ -14,7 +14,7 @@ from portguard._namedtuple import NamedTuple
 from portguard.api import ending
 from portguard.api import holders as search
 from portguard.api import project as projects
-from portguard.api.containers import Engines
+from portguard.api.containers import Engines, relation_of
 from portguard.api.ending import Member
 from portguard.api.probing import probe_all
 from portguard.errors import PortguardError
@@ -176,12 +176,7 @@ class Aims:
             return Refusal(
                 "it is a service of a swarm", f"take the port from it: docker service update --publish-rm {port}"
             )
-        us, _ = self._get_here()
-        compose = container.compose
-        directory = compose.working_dir if compose is not None else None
-        real = os.path.realpath(directory) if directory and os.path.isabs(directory) else None
-        is_oneoff = running is not None and running.is_oneoff
-        relation = ownership.relate(None, us, container, real, is_oneoff=is_oneoff)
+        relation = relation_of(container, None, self._get_here()[0], self.engines)
         name = container.name or container.id[:12]
         action = KillAction(
             kind="container",

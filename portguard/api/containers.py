@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from portguard.engines.query import Answer
     from portguard.model import Declaration, Holder, Process, Protocol
     from portguard.rules.attribution import Running
-    from portguard.rules.ownership import Us
+    from portguard.rules.ownership import Relation, Us
     from portguard.system.origin import Forward
 
     Group = tuple[tuple[str, bool] | None, str | None]  # unit, and whether a user's; container's identifier
@@ -205,17 +205,20 @@ class Engines:
 
 def claims(item: Declaration, holders: Sequence[Holder], us: Us, engines: Engines) -> list[Claim]:
     """Return what each holder's container is to the project `us`, for those that are containers."""
-    found = []
-    for holder in holders:
-        container = holder.container
-        if container is not None:
-            running = engines.running.get(container.id)
-            is_oneoff = running is not None and running.is_oneoff
-            directory = container.compose.working_dir if container.compose is not None else None
-            real = os.path.realpath(directory) if directory and os.path.isabs(directory) else None
-            relation = ownership.relate(item.service, us, container, real, is_oneoff=is_oneoff)
-            found.append(Claim(relation, holder))
-    return found
+    return [
+        Claim(relation_of(holder.container, item.service, us, engines), holder)
+        for holder in holders
+        if holder.container is not None
+    ]
+
+
+def relation_of(container: Container, service: str | None, us: Us, engines: Engines) -> Relation:
+    """Return what a container is to the project `us`, for a port of `service`, or of none in particular."""
+    running = engines.running.get(container.id)
+    is_oneoff = running is not None and running.is_oneoff
+    directory = container.compose.working_dir if container.compose is not None else None
+    real = os.path.realpath(directory) if directory and os.path.isabs(directory) else None
+    return ownership.relate(service, us, container, real, is_oneoff=is_oneoff)
 
 
 def published_by(protocol: Protocol, wanted: Sequence[str], port: int, engines: Engines) -> tuple[Holder, ...]:

@@ -173,16 +173,11 @@ def _declared(cwd: str | None, environ: Mapping[str, str]) -> tuple[str, set[int
 
     A config that cannot be used costs a note, not the answer.
     """
-    from portguard.config import find
-    from portguard.sources import compose_files
+    from portguard.api import project  # keeps the checker's half of the package out of `import`
 
     here = ""
     try:
         here = working_directory(cwd)
-        if find.find(here, environ) is None and compose_files.find(here, environ) is None:
-            return here, set(), []
-        from portguard.api import project  # the checker's half of the package, only where something is declared
-
         found = project.load(here, None, environ, is_required=False)
     except ConfigError as error:
         return here, set(), [Note("config", f"the declared ports could not be left out: {error.messages[0]}")]

@@ -7,7 +7,6 @@ import os
 from portguard._namedtuple import NamedTuple
 from portguard.errors import ConfigError, UsageError
 from portguard.model import Note
-from portguard.rules.verdicts import OwnTree
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -16,6 +15,7 @@ if TYPE_CHECKING:
 
     from portguard.config.find import ConfigText
     from portguard.model import Checkout, Declaration
+    from portguard.rules.verdicts import OwnTree
     from portguard.sources.compose import ComposeFiles, ComposeProject
 
     Mode = Literal["look", "foresee", "take"]
@@ -274,6 +274,7 @@ def find_own_tree(project: Project, environ: Mapping[str, str]) -> OwnTree | Non
     Its user is the directory's owner; under sudo the one who called it.
     """
     from portguard.config import find  # only when a port is busy
+    from portguard.rules.verdicts import OwnTree
 
     directory = directory_of(project)
     root = os.path.realpath(find.checkout_root(directory) or directory)

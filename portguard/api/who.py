@@ -11,7 +11,7 @@ from portguard.errors import LookupFailedError, UsageError
 from portguard.model import PROTOCOLS, Background, Note, WhoPort, WhoReport
 from portguard.rules import addresses, explain, targets, verdicts
 from portguard.rules.origin import classify, will_come_back
-from portguard.system import git, origin, sockets, units
+from portguard.system import git, origin, sockets
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -77,6 +77,8 @@ def _background(holder: Holder, engines: Engines, environ: Mapping[str, str]) ->
     started = classify(origin.ancestry(process.pid), is_service=holder.unit is not None, platform=sys.platform)
     comeback = _by_whom(started.by if started is not None and started.comes_back else None)
     if holder.unit is not None:
+        from portguard.system import units  # only where systemd runs a holder
+
         unit = units.ask(holder.unit, environ, is_user_unit=holder.is_user_unit)
         comeback = _by_whom("systemd" if will_come_back(unit.restart) else None)
     return Background(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import fcntl
-import os
 import socket
 import struct
 import time
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from tests.oracle.worlds import GIVEN, HOLDER, KINDS, NOBODYS, Sock, World
 from tests.worlds.netns import write_sysctls
+from tests.worlds.users import effective_user
 
 if TYPE_CHECKING:
     from portguard.model import Cause, Protocol
@@ -105,7 +105,7 @@ class Builder:
     def _open(self, wanted: Sock, stack: contextlib.ExitStack) -> socket.socket:
         protocol = KINDS[wanted.kind][0]
         family = socket.AF_INET6 if _is_v6(wanted.host) else socket.AF_INET
-        with _user(wanted.uid):
+        with effective_user(wanted.uid):
             made = socket.socket(family, socket.SOCK_STREAM if protocol == "tcp" else socket.SOCK_DGRAM)
         sock = self._keep(made, stack)
         for option, is_set in (
@@ -256,14 +256,3 @@ def _connections() -> Iterator[tuple[str, int, int]]:
             for row in rows:
                 _, local, remote, state, *_ = row.split()
                 yield state, int(local.rpartition(":")[2], 16), int(remote.rpartition(":")[2], 16)
-
-
-@contextlib.contextmanager
-def _user(uid: int) -> Iterator[None]:
-    """Make a socket as another user."""
-    before = os.geteuid()
-    os.seteuid(uid)
-    try:
-        yield
-    finally:
-        os.seteuid(before)

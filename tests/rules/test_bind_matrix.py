@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
 from collections import Counter
@@ -20,6 +19,7 @@ from tests.worlds import holders
 from tests.worlds.capabilities import NOBODY
 from tests.worlds.holders import ADDRESSES, ALL_OPTIONS, Address, Held
 from tests.worlds.netns import run_in_netns
+from tests.worlds.users import effective_user
 
 # A client's end, never bound to an IPv6 address, is not IPv6-only; one whose address was chosen is.
 CHOSEN = (Address("127.0.0.2", v6only=False), Address("::1", v6only=True))
@@ -57,17 +57,6 @@ def every_holder(options: Options) -> Iterator[tuple[str, NewHolder]]:
     for address in CLIENTS:
         if address not in CHOSEN:
             yield "udp connected", partial(holders.connected_udp, address, options)
-
-
-@contextlib.contextmanager
-def effective_user(uid: int) -> Iterator[None]:
-    """Make sockets as another user for a while."""
-    before = os.geteuid()
-    os.seteuid(uid)
-    try:
-        yield
-    finally:
-        os.seteuid(before)
 
 
 def kernel_refuses(held: Held, address: Address, options: Options, uid: int) -> bool:

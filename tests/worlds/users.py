@@ -104,6 +104,17 @@ def as_user(
     )  # fmt: skip
 
 
+@contextlib.contextmanager
+def effective_user(uid: int) -> Iterator[None]:
+    """Make sockets as another user for a while."""
+    before = os.geteuid()
+    os.seteuid(uid)
+    try:
+        yield
+    finally:
+        os.seteuid(before)
+
+
 # ---------------------------------------------------------------- with less of /proc
 
 
