@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from tests import amount
-from tests.worlds import capabilities
+from tests.worlds import capabilities, netns
 
 # The installed command, as users run it.
 PORTGUARD = [str(Path(sys.executable).with_name("portguard"))]
@@ -67,6 +67,20 @@ def _own_environment(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pyte
     own = tmp_path_factory.mktemp("state")
     monkeypatch.setenv("PORTGUARD_STATE_DIR", str(own / "portguard"))
     monkeypatch.setenv("XDG_CACHE_HOME", str(own / "cache"))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _own_network(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Give each file of tests a network of its own, so that nobody else's sockets are on the ports it was given.
+
+    Where that is not possible, and for files that reach package registries or an engine, it is the machine's.
+    """
+    module = request.node
+    if module.get_closest_marker("registries") or "engines" in module.path.parts or not netns.can_move():
+        yield
+        return
+    with netns.moved():
+        yield
 
 
 @pytest.fixture

@@ -16,13 +16,13 @@ from portguard.api import holders as search
 from portguard.api import project as projects
 from portguard.api.containers import Engines, relation_of
 from portguard.api.ending import Member
-from portguard.api.probing import probe_all
 from portguard.errors import PortguardError
 from portguard.model import KillAction, KillPort
 from portguard.rules import addresses, attribution, explain, guard, ownership, targets, verdicts
 from portguard.rules.guard import Refusal, Suspect
 from portguard.rules.origin import classify, kind_of
 from portguard.system import origin, proc_stat, processes, signals, sockets
+from portguard.system.probe import probe_all
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -9,11 +9,10 @@ from portguard._namedtuple import NamedTuple
 from portguard.api import project as projects
 from portguard.api import rivals
 from portguard.api.place import working_directory
-from portguard.api.probing import probe_all
 from portguard.model import CheckReport, Declaration, Note, PortReport
 from portguard.rules import addresses, ranges, targets, verdicts
 from portguard.system import kernel
-from portguard.system.probe import pause
+from portguard.system.probe import pause, probe_all
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

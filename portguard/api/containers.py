@@ -47,6 +47,8 @@ class Engines:
         self._parsed: dict[str, Group] = {}
         self._forwards: tuple[Forward, ...] | None = None
         self._forwarders: dict[str | None, bool] = {}
+        # Processes behind which there is nothing more, by the id of their record, which sockets share.
+        self._plain: dict[int, tuple[Process, ...]] = {}
         self.running: dict[str, Running] = {}
 
     def answer(self) -> Answer:
@@ -95,6 +97,8 @@ class Engines:
 
     def attributed(self, holder: Holder) -> Holder:
         """Do as `attribute` for one."""
+        if id(holder.processes) in self._plain:
+            return holder
         forwarder = None
         for item in holder.processes:
             if item.name not in self._forwarders:
@@ -110,7 +114,11 @@ class Engines:
         unit, identifier = self._group(holder.processes[0].pid)
         if unit is not None:
             holder = holder._replace(unit=unit[0], is_user_unit=unit[1])
-        running = attribution.by_id(identifier, self.answer().containers) if identifier is not None else None
+        if identifier is None:
+            if unit is None:
+                self._plain[id(holder.processes)] = holder.processes
+            return holder
+        running = attribution.by_id(identifier, self.answer().containers)
         return holder if running is None else holder._replace(container=running.identity)
 
     def _group(self, pid: int) -> Group:

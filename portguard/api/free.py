@@ -14,7 +14,7 @@ import sys
 import time
 
 from portguard._namedtuple import NamedTuple
-from portguard.api.place import working_directory
+from portguard.api.place import has_declarations, working_directory
 from portguard.errors import ConfigError, LockTimeoutError, NoFreePortError, ProbeError, StateError, UsageError
 from portguard.leases import directory, take
 from portguard.leases.table import MAX_TTL, PROTOCOL_BITS, Lease
@@ -173,11 +173,13 @@ def _declared(cwd: str | None, environ: Mapping[str, str]) -> tuple[str, set[int
 
     A config that cannot be used costs a note, not the answer.
     """
-    from portguard.api import project  # keeps the checker's half of the package out of `import`
-
     here = ""
     try:
         here = working_directory(cwd)
+        if not has_declarations(here, environ):
+            return here, set(), []
+        from portguard.api import project  # the checker's half of the package
+
         found = project.load(here, None, environ, is_required=False)
     except ConfigError as error:
         return here, set(), [Note("config", f"the declared ports could not be left out: {error.messages[0]}")]

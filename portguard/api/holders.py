@@ -76,7 +76,7 @@ def with_owners(rows: Sequence[Socket], limit: int | None, *, everyone: bool = T
 def holders_of(rows: Sequence[Socket], *, everyone: bool = True, brief: bool = False) -> tuple[Holder, ...]:
     """Return a holder for each row: one search for all of them, and each process described once.
 
-    `brief` leaves out the processes' programs and directories.
+    `brief` leaves out all but the processes' names and users, unless several share a socket.
     """
     owners: Owners | None = None
     if any(row.pids is None for row in rows):
@@ -95,6 +95,9 @@ def holders_of(rows: Sequence[Socket], *, everyone: bool = True, brief: bool = F
         from portguard.system import processes  # as above
 
         known = processes.describe_all({pid for some in people for pid in some}, brief=brief)
+        if brief:
+            # Who comes first of several is decided by their ages, which a brief description leaves out.
+            known |= processes.describe_all({pid for some in people if len(some) > 1 for pid in some})
         people = {some: tuple([known[pid] for pid in some]) for some in people}
     # psutil names one process a socket. For an ordinary user the processes of others are closed, and any of them may
     # share the socket; what a security module closes even to root is an exception that would make every answer unsure.

@@ -13,11 +13,11 @@ from portguard.api import ending
 from portguard.api import holders as search
 from portguard.api.aims import Aims, keys_of, rows_of, typed
 from portguard.api.place import working_directory
-from portguard.api.probing import probe_all
 from portguard.errors import LookupFailedError, UsageError
 from portguard.model import KillReport
 from portguard.rules import addresses, explain, guard, ownership, verdicts
 from portguard.system import proc_stat, signals
+from portguard.system.probe import probe_all
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

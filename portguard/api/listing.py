@@ -19,7 +19,7 @@ from portguard.system import git, services_file, sockets
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from portguard.model import Holder, Protocol, TableRow
 
@@ -39,7 +39,7 @@ def list_ports(
     """List the TCP listeners and the bound UDP sockets without a peer; with `connections` all other sockets as well.
 
     `families` are those of the socket: a dual-stack one is of family 6. `mine`: only what a process of the current
-    user holds. `brief` leaves out the processes' programs and directories, which `projects_of` needs. Owners that
+    user holds. `brief` leaves out what a line does not show of a process, and `projects_of` needs. Owners that
     cannot be seen are unknown, and a note counts them. Raises UsageError for an unknown protocol or family, and
     LookupFailedError where no socket table can be read.
     """
@@ -65,14 +65,14 @@ def list_ports(
     listening: list[Holder] = []
     others: list[tuple[TableRow, Holder]] = []
     for row, holder in found:
-        if cause_of(holder.protocol, row.socket.state) == "listener":
+        if not connections or cause_of(holder.protocol, row.socket.state) == "listener":
             listening.append(engines.attributed(holder))
         else:
             others.append((row, holder))
-    names = services_file.read(services_file.path_of(environ) if services_path is None else services_path)
+    known = services_file.read(services_file.path_of(environ) if services_path is None else services_path)
     users: dict[int, str] = {}
     return Listing(
-        tuple([_listener(holder, names, users) for holder in listening]),
+        tuple(_listeners(listening, known, users)),
         tuple([Connection(holder, row.remote_address, row.remote_port, _user(holder, users)) for row, holder in others])
         if connections
         else None,
@@ -80,10 +80,15 @@ def list_ports(
     )
 
 
-def _listener(holder: Holder, names: Mapping[tuple[int, str], str], users: dict[int, str]) -> Listener:
-    name = name_of(holder.port, holder.protocol, names)
-    # As in `holders_of`: there can be tens of thousands.
-    return tuple.__new__(Listener, (holder, services.range_of(holder.port), name, _user(holder, users)))
+def _listeners(
+    holders: Sequence[Holder], known: Mapping[tuple[int, str], str], users: dict[int, str]
+) -> Iterator[Listener]:
+    for holder in holders:
+        port = holder.port
+        user = None if holder.processes else _user(holder, users)
+        # As in `holders_of`: there can be tens of thousands.
+        values = holder, services.range_of(port), name_of(port, holder.protocol, known), user
+        yield tuple.__new__(Listener, values)
 
 
 def projects_of(found: Listing) -> tuple[str | None, ...]:
@@ -103,10 +108,9 @@ def _project(holder: Holder) -> str | None:
 
 def _order(row: TableRow) -> tuple[object, ...]:
     """By protocol, port and address, IPv4 before IPv6; then by what tells sockets of one endpoint apart."""
-    socket, remote_address, remote_port = row
-    address, remote = socket.address, remote_address or ""
-    place = (socket.protocol, socket.port, ":" in address, address)
-    return *place, ":" in remote, remote, remote_port or 0, socket.inode, socket.pids or ()
+    (protocol, address, port, _, _, _, inode, pids), remote_address, remote_port = row
+    remote = remote_address or ""
+    return protocol, port, ":" in address, address, ":" in remote, remote, remote_port or 0, inode, pids or ()
 
 
 def _me() -> tuple[int | None, str | None]:

@@ -1,10 +1,17 @@
-"""Where a question is asked. Apart, because `free` asks it and wants no more of a project."""
+"""Where a question is asked, and whether anything is declared there; what is declared, others read.
+
+Apart, because `free` asks it and mostly wants no more of a project.
+"""
 
 from __future__ import annotations
 
 import os
 
 from portguard.errors import UsageError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 def working_directory(cwd: str | None) -> str:
@@ -13,3 +20,11 @@ def working_directory(cwd: str | None) -> str:
         return os.path.abspath(cwd) if cwd else os.getcwd()
     except OSError as error:
         raise UsageError(f"the working directory cannot be used: {error.strerror}", "cd to one that exists") from error
+
+
+def has_declarations(cwd: str, environ: Mapping[str, str]) -> bool:
+    """Whether there is a config, or without one compose files, to be read here. Raises ConfigError as they do."""
+    from portguard.config import find  # not where ports are given by argument
+    from portguard.sources import compose_files
+
+    return find.find(cwd, environ) is not None or compose_files.find(cwd, environ) is not None

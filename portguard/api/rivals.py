@@ -9,7 +9,8 @@ import os
 
 from portguard._namedtuple import NamedTuple
 from portguard.errors import StateError
-from portguard.leases import directory
+from portguard.leases import directory, glance
+from portguard.system import kernel
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -36,22 +37,24 @@ def look(ports: Collection[int], environ: Mapping[str, str]) -> Known:
         path = directory.path_of(environ)
     except StateError:
         return _NOTHING
-    if not os.path.lexists(path):  # most have none, and what it takes to read one costs
+    if not os.path.lexists(path):  # most have none
         return _NOTHING
-    from portguard.leases import table
-    from portguard.system import alive, kernel
+    return Known(_leased(path, ports), _assigned(path, ports))
 
-    with table.readable(path, kernel.host_key(), is_alive=alive.is_alive) as found:
+
+def _leased(path: str, ports: Collection[int]) -> dict[int, Lease]:
+    key = kernel.host_key()
+    if not glance.may_have(path, key, ports):
+        return {}
+    from portguard.leases import table  # rarely is one of them leased
+    from portguard.system import alive
+
+    with table.readable(path, key, is_alive=alive.is_alive) as found:
         leases = {port: found.lease(port) for port in ports} if found is not None else {}
-    return Known(
-        {port: lease for port, lease in leases.items() if lease and alive.is_alive(lease.pid, lease.started)},
-        _assigned(path, ports),
-    )
+    return {port: lease for port, lease in leases.items() if lease and alive.is_alive(lease.pid, lease.started)}
 
 
 def _assigned(path: str, ports: Collection[int]) -> dict[int, Assignment]:
-    from portguard.system import kernel
-
     host = kernel.machine_key()
     if not os.path.lexists(os.path.join(path, directory.assignments_name(host))):
         return {}

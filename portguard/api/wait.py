@@ -10,11 +10,11 @@ import sys
 import time
 
 from portguard._namedtuple import NamedTuple
-from portguard.api.probing import probe_all
 from portguard.errors import LookupFailedError, UsageError
 from portguard.model import Failure, WaitPort, WaitReport
 from portguard.rules import addresses, explain, targets, verdicts, waiting
 from portguard.system import sockets
+from portguard.system.probe import probe_all
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

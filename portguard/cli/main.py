@@ -35,6 +35,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _bug(words, error)
 
 
+def console() -> None:
+    """Run the command line of this process, and end it with the exit code.
+
+    At once: taking the interpreter apart, module by module, would last as long as the answer took.
+    """
+    code = main()
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            if stream is not None:
+                stream.flush()
+        except (OSError, ValueError):
+            sys.exit(code)  # whatever the interpreter makes of it
+    if "threading" in sys.modules:
+        sys.exit(code)  # somebody may have left a thread, or something else to do at the end
+    os._exit(code)
+
+
 def _code(words: Sequence[str], code: int) -> int:
     """Return the exit code for a failure of our own; those of `run` are its command's but for one."""
     return RUN_FAILED if words[:1] == ["run"] else code

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import stat
 
-from portguard._contexts import suppress
 from portguard.errors import StateError
 
 TYPE_CHECKING = False
@@ -61,6 +60,13 @@ def unusable(what: str, reason: str | None) -> StateError:
     return StateError(f"{what} cannot be used: {reason}", _HINT)
 
 
+def _make(path: str) -> None:
+    try:
+        os.mkdir(path, 0o700)
+    except FileExistsError:
+        return  # somebody else made it just now, or it is no directory
+
+
 def open_directory(path: str, *, create: bool) -> int:
     """Return a descriptor of the directory, which is this user's own and which nobody else may write to.
 
@@ -73,8 +79,7 @@ def open_directory(path: str, *, create: bool) -> int:
         if create:
             os.makedirs(os.path.dirname(path), exist_ok=True)
             if not os.path.isdir(path):
-                with suppress(FileExistsError):  # somebody else made it just now, or it is no directory
-                    os.mkdir(path, 0o700)
+                _make(path)
         if os.name == "nt":
             return -1
         fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)

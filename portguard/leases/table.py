@@ -19,6 +19,7 @@ from portguard._namedtuple import NamedTuple
 from portguard.errors import StateError
 from portguard.leases.directory import open_directory, unusable
 from portguard.leases.files import LOCK_DEADLINE, close_locked, open_locked, open_private, read_at, set_aside, write_at
+from portguard.leases.glance import END_SIZE, ENDS_AT, name_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,11 +31,10 @@ _VERSION = 2
 _UNWRITTEN = 0
 _PORTS = 65536
 _END = struct.Struct("<Q")
-_ENDS_AT = 4096
 _RECORD = struct.Struct("<QQIHH")  # taken at, start of the process, its pid, protocol bits, kind
 _RECORD_SIZE = 512  # the rest: what for, NUL, on which addresses, NUL, where it was taken, NUL; cut where it is longer
 _WORD_SIZE = 48
-_RECORDS_AT = _ENDS_AT + _PORTS * _END.size
+_RECORDS_AT = ENDS_AT + _PORTS * END_SIZE
 _SIZE_LIMIT = _RECORDS_AT + _PORTS * _RECORD_SIZE
 _ASIDE_LIMIT = 1 << 20  # bytes of a damaged table that are kept
 
@@ -94,8 +94,8 @@ class Table:
         """
         if not ports:
             return
-        first, size = min(ports), (max(ports) - min(ports) + 1) * _END.size
-        ends = memoryview(read_at(self._fd, size, _ENDS_AT + first * _END.size).ljust(size, b"\0")).cast("Q")
+        first, size = min(ports), (max(ports) - min(ports) + 1) * END_SIZE
+        ends = memoryview(read_at(self._fd, size, ENDS_AT + first * END_SIZE).ljust(size, b"\0")).cast("Q")
         now = self.clock()
         latest = now + MAX_TTL * 1000
         for port in [port for port in ports if not now < ends[port - first] <= latest]:
@@ -107,8 +107,8 @@ class Table:
 
         An end further away than any lease lasts is damage, or another clock's; it counts as expired.
         """
-        data = read_at(self._fd, _END.size, _ENDS_AT + port * _END.size)
-        expires = _END.unpack(data)[0] if len(data) == _END.size else 0
+        data = read_at(self._fd, END_SIZE, ENDS_AT + port * END_SIZE)
+        expires = _END.unpack(data)[0] if len(data) == END_SIZE else 0
         if expires != FOR_LIFE and not 0 < expires - self.clock() <= MAX_TTL * 1000:
             return None
         lease = self._record(port, expires)
@@ -116,8 +116,8 @@ class Table:
 
     def leases(self) -> dict[int, Lease]:
         """Return all unexpired leases by port."""
-        data = read_at(self._fd, _PORTS * _END.size, _ENDS_AT)
-        ends = _END.iter_unpack(data[: len(data) // _END.size * _END.size])
+        data = read_at(self._fd, _PORTS * END_SIZE, ENDS_AT)
+        ends = _END.iter_unpack(data[: len(data) // END_SIZE * END_SIZE])
         found = ((port, self.lease(port)) for port, (end,) in enumerate(ends) if end)
         return {port: lease for port, lease in found if lease is not None}
 
@@ -135,11 +135,11 @@ class Table:
         hosts = os.fsencode(lease.hosts) if len(lease.hosts) < _WORD_SIZE else b""
         data += os.fsencode(lease.name)[:_WORD_SIZE] + b"\0" + hosts + b"\0" + os.fsencode(lease.directory)
         self._write(data[: _RECORD_SIZE - 1].ljust(_RECORD_SIZE, b"\0"), _RECORDS_AT + port * _RECORD_SIZE)
-        self._write(_END.pack(lease.expires), _ENDS_AT + port * _END.size)
+        self._write(_END.pack(lease.expires), ENDS_AT + port * END_SIZE)
 
     def clear(self, port: int) -> None:
         """End the lease on `port`, whosever it is. Raises OSError."""
-        self._write(_END.pack(0), _ENDS_AT + port * _END.size)
+        self._write(_END.pack(0), ENDS_AT + port * END_SIZE)
 
     def _write(self, data: bytes, offset: int) -> None:
         if write_at(self._fd, data, offset) != len(data):
@@ -154,11 +154,6 @@ class Table:
         """Whether `port` still carries exactly this lease; texts may be cut, and do not count."""
         there = self.lease(port)
         return there is not None and there[:6] == lease[:6]
-
-
-def name_of(key: str) -> str:
-    """Return the name of the file that keeps the leases of `key`, a boot and a network namespace."""
-    return f"leases-{key}.table"
 
 
 @contextmanager

@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 
     from portguard.model import Connection, Holder, Listener, Listing, PortInfo
 
+    # What is worded once: cells by what they come from. Sockets of one process share its record, and so its id.
     _Owners = dict[tuple[int, str, str | None], tuple[str, str, str]]
+    _Rests = dict[tuple[object, ...], tuple[str, ...]]
 
 WIDTH = 80
 _NAME_LIMIT = 32
@@ -48,7 +50,8 @@ def listing(found: Listing, *, colour: bool, width: int = WIDTH, projects: Seque
     """
     owners: _Owners = {}
     if projects is None:
-        rows = dict.fromkeys([_listener(item, owners) for item in found.listeners])
+        rests: _Rests = {}
+        rows = dict.fromkeys([_listener(item, rests) for item in found.listeners])
         listeners = table(_LISTENERS, rows, colour=colour, width=width)
     else:
         listeners = _by_project(found, projects, colour=colour, width=width)
@@ -62,18 +65,23 @@ def listing(found: Listing, *, colour: bool, width: int = WIDTH, projects: Seque
 
 def _by_project(found: Listing, projects: Sequence[str | None], *, colour: bool, width: int) -> str:
     tables = []
-    owners: _Owners = {}
+    rests: _Rests = {}
     for project in sorted(set(projects), key=lambda name: (name is None, name or "")):
-        rows = [_listener(item, owners) for item, own in zip(found.listeners, projects, strict=True) if own == project]
+        rows = [_listener(item, rests) for item, own in zip(found.listeners, projects, strict=True) if own == project]
         head = "(no project)" if project is None else safe(project, width)
         tables.append(f"{head}\n{table(_LISTENERS, dict.fromkeys(rows), colour=colour, width=width)}")
     return "\n".join(tables)
 
 
-def _listener(item: Listener, owners: _Owners) -> tuple[str, ...]:
-    holder = item.holder
-    service = safe(item.service, _NAME_LIMIT) if item.service else f"({item.range})"
-    return (_port(holder), safe(holder.address), *_owner(holder, item.user, owners), service, *_part_of(holder))
+def _listener(item: Listener, rests: _Rests) -> tuple[str, ...]:
+    holder, span, service, user = item
+    protocol, address, port, _, status, processes, _, container, unit, _, _ = holder
+    key = (id(processes), status, user, span, service, id(container), unit)
+    rest = rests.get(key)
+    if rest is None:
+        named = safe(service, _NAME_LIMIT) if service else f"({span})"
+        rest = rests[key] = (*_owner_cells(holder, user), named, *_part_of(holder))
+    return (f"{port}/{protocol}", safe(address), *rest)
 
 
 def _connection(item: Connection, owners: _Owners) -> tuple[str, ...]:
@@ -89,7 +97,7 @@ def _port(holder: Holder) -> str:
 
 
 def _owner(holder: Holder, user: str | None, owners: _Owners) -> tuple[str, str, str]:
-    """Return process, pid and user, worded once: `owners` remembers them. Sockets of one process share its record."""
+    """Return process, pid and user, worded once: `owners` remembers them."""
     key = (id(holder.processes), holder.owner_status, user)
     if key not in owners:
         owners[key] = _owner_cells(holder, user)

@@ -94,10 +94,10 @@ class Guide:
             self._learn(place, self._tables.read(pid))
             return
         self._large.append(pid)
-        self._learn(place, self._tables.ask_for(map(str, range(_LOW)), (pid,)))
+        self._learn(place, self._tables.ask_for(owners.numbered(range(_LOW)), (pid,)))
         self._bisect(pid, inode)
 
-    def _learn(self, place: int, links: Iterable[str]) -> None:
+    def _learn(self, place: int, links: Iterable[bytes]) -> None:
         sockets = [inode for inode in map(owners.inode_of, links) if inode]
         if sockets:
             insort(self._seen, (min(sockets), place))
@@ -109,7 +109,7 @@ class Guide:
             middle = number = (low + high) // 2
             found = 0
             while not found and number < min(middle + _WINDOW, high):
-                found = sum(map(owners.inode_of, self._tables.ask_for((str(number),), (pid,))))
+                found = sum(map(owners.inode_of, self._tables.ask_for(owners.numbered((number,)), (pid,))))
                 number += 1
             if found and found < inode:
                 low = number

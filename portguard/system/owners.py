@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 _FEW = 4  # numbers of descriptors, up to which asking everybody for these is faster than reading everything
 _GAPS = 4  # numbers that are free between those of a process, as a rule at most
-_MARK = "socket:["
+_MARK = b"socket:["
 
 
 class Owners(NamedTuple):
@@ -68,12 +68,28 @@ def find(inodes: Set[int], *, proc: str = "/proc") -> Owners:
 
 def is_held(pid: int, inode: int, *, proc: str = "/proc") -> bool:
     """Whether the process that has the pid now holds this socket."""
-    return f"{_MARK}{inode}]" in _links_of(pid, proc)[0].values()
+    return _link_to(inode) in _links_of(pid, proc)[0].values()
 
 
-def inode_of(link: str) -> int:
+def _link_to(inode: int) -> bytes:
+    return b"%b%d]" % (_MARK, inode)
+
+
+def inode_of(link: bytes) -> int:
     """Return the inode of the socket that a descriptor's link names, 0 when it is no socket."""
     return int(link[len(_MARK) : -1]) if link.startswith(_MARK) else 0
+
+
+def _lowest(count: int, made: list[bytes] = []) -> list[bytes]:  # noqa: B006 - what was made is kept
+    """Return the names of the first `count` numbers, which are asked for again and again."""
+    if len(made) < count:
+        made.extend(numbered(range(len(made), count)))
+    return made[:count]
+
+
+def numbered(numbers: Iterable[int]) -> list[bytes]:
+    """Return the names that descriptors of these numbers have in a table."""
+    return [b"%d" % number for number in numbers]
 
 
 class Tables:
@@ -85,10 +101,10 @@ class Tables:
 
     def __init__(self, inodes: Set[int], proc: str) -> None:
         self._proc = proc
-        self._wanted = {f"{_MARK}{inode}]": inode for inode in inodes if inode}
+        self._wanted = {_link_to(inode): inode for inode in inodes if inode}
         self._read: set[int] = set()
         self.found: dict[int, tuple[int, ...]] = dict.fromkeys(self._wanted.values(), ())
-        self.numbers: set[str] = set()
+        self.numbers: set[bytes] = set()
         try:
             os.stat(f"{proc}/self/fd")
             pids = sorted(int(name) for name in os.listdir(proc) if name.isdigit())
@@ -111,28 +127,29 @@ class Tables:
         for pid in self.unread(pids):
             self.read(pid)
 
-    def read(self, pid: int) -> Iterable[str]:
+    def read(self, pid: int) -> Iterable[bytes]:
         """Read a process's whole table; return its links."""
         links, is_readable = _links_of(pid, self._proc)
         self._read.add(pid)
         self._has_unreadable |= not is_readable
-        inode_of_wanted, found, add = self._wanted.get, self.found, self.numbers.add
-        for number, link in links.items():
-            inode = inode_of_wanted(link)
-            if inode:
-                add(number)
-                if pid not in found[inode]:
-                    found[inode] += (pid,)
+        if not self._wanted.keys().isdisjoint(links.values()):
+            inode_of_wanted, found, add = self._wanted.get, self.found, self.numbers.add
+            for number, link in links.items():
+                inode = inode_of_wanted(link)
+                if inode:
+                    add(number)
+                    if pid not in found[inode]:
+                        found[inode] += (pid,)
         return links.values()
 
-    def ask_for(self, numbers: Iterable[str], pids: Iterable[int]) -> list[str]:
+    def ask_for(self, numbers: Iterable[bytes], pids: Iterable[int]) -> list[bytes]:
         """Read these descriptors of these processes alone; return the links of those that are there."""
         links = []
-        wanted, readlink, proc = self._wanted, os.readlink, self._proc
+        wanted, readlink, proc = self._wanted, os.readlink, os.fsencode(self._proc)
         for number in tuple(numbers):
             for pid in pids:
                 try:
-                    link = readlink(f"{proc}/{pid}/fd/{number}")
+                    link = readlink(b"%b/%d/fd/%b" % (proc, pid, number))
                 except PermissionError:
                     self._has_unreadable = True
                     continue
@@ -217,11 +234,12 @@ class Tables:
 
     def answer(self) -> Owners:
         """Return what was found."""
-        pids = {inode: holders if len(holders) < 2 else tuple(sorted(holders)) for inode, holders in self.found.items()}
-        return Owners(pids, self._has_unreadable, not self.found or not self.unread(self.pids))
+        for inode in [inode for inode, holders in self.found.items() if len(holders) > 1]:
+            self.found[inode] = tuple(sorted(self.found[inode]))
+        return Owners(self.found, self._has_unreadable, not self.found or not self.unread(self.pids))
 
 
-def _links_of(pid: int, proc: str) -> tuple[dict[str, str], bool]:
+def _links_of(pid: int, proc: str) -> tuple[dict[bytes, bytes], bool]:
     """Return the links of a process's descriptors by number, and whether all could be read."""
     links, is_readable = _links(f"{proc}/{pid}/fd")
     if links or not is_readable:
@@ -234,9 +252,9 @@ def _links_of(pid: int, proc: str) -> tuple[dict[str, str], bool]:
     return _links(f"{proc}/{pid}/task/{threads[0]}/fd") if threads else (links, is_readable)
 
 
-def _links(directory: str) -> tuple[dict[str, str], bool]:
+def _links(directory: str) -> tuple[dict[bytes, bytes], bool]:
     """Return the links of a table of descriptors by number, and whether all could be read; none when it has gone."""
-    links: dict[str, str] = {}
+    links: dict[bytes, bytes] = {}
     try:
         fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError as error:
@@ -244,9 +262,10 @@ def _links(directory: str) -> tuple[dict[str, str], bool]:
     try:
         # Numbers are given out from below, so they are guessed: being told them costs as much as a third of the links.
         size = os.fstat(fd).st_size  # how many there are, since Linux 6.2; before, 0
-        _read_links(fd, map(str, range(size + _GAPS if size else 0)), links, size)
+        _read_links(fd, _lowest(size + _GAPS) if size else (), links, size)
         if len(links) < size or not size:
-            _read_links(fd, [number for number in os.listdir(fd) if number not in links], links, -1)
+            listed = map(os.fsencode, os.listdir(fd))
+            _read_links(fd, [number for number in listed if number not in links], links, -1)
     except OSError as error:
         return links, not isinstance(error, PermissionError)
     finally:
@@ -254,7 +273,7 @@ def _links(directory: str) -> tuple[dict[str, str], bool]:
     return links, True
 
 
-def _read_links(fd: int, numbers: Iterable[str], links: dict[str, str], enough: int) -> None:
+def _read_links(fd: int, numbers: Iterable[bytes], links: dict[bytes, bytes], enough: int) -> None:
     """Add the links of these descriptors, until there are enough. Raises PermissionError: that is for all or none."""
     readlink = os.readlink
     for number in numbers:

@@ -16,13 +16,13 @@ import sys
 import time
 
 from portguard.rules.addresses import ANY_V4, ANY_V6, is_mapped, is_v6
-from portguard.rules.binding import SERVER_OPTIONS
+from portguard.rules.binding import SERVER_OPTIONS, outcome_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
-    from portguard.model import Protocol
+    from portguard.model import Outcome, Protocol
 
     SocketFactory = Callable[[int, int], _socket.socket]
 
@@ -70,6 +70,22 @@ def probe_addresses(address: str, platform: str = sys.platform) -> tuple[str, ..
     if platform == "darwin" and address in (ANY_V4, ANY_V6):
         return (address, "127.0.0.1" if address == ANY_V4 else "::1")
     return (address,)
+
+
+def probe_all(
+    protocol: Protocol, wanted: Sequence[str], port: int, *, between: Callable[[], None] | None = None
+) -> tuple[dict[str, Outcome], dict[str, str]]:
+    """Return the outcome by address, and the errno's name of those that did not bind; `between` as `probe` takes it."""
+    outcomes: dict[str, Outcome] = {}
+    errors: dict[str, str] = {}
+    for address in wanted:
+        for probed in probe_addresses(address):
+            error = probe(protocol, probed, port, between=between)
+            outcomes[address] = outcome_of(error)
+            if error is not None:
+                errors[address] = error
+                break
+    return outcomes, errors
 
 
 def pause(attempt: int = 3) -> None:

@@ -103,9 +103,16 @@ def find_all(
         states = _LISTEN if listeners_only else _LISTEN | _EVERYTHING_ELSE
     else:
         states = _UNCONNECTED if listeners_only else 0xFFFFFFFF
-    rows = _ask(protocol, 0, states, connect, _row)
-    # A table that changes while it is read can give a row twice.
-    return list(dict.fromkeys(row for row in rows if row.socket.port))
+    # A table that changes while it is read can give a socket twice; those without an inode are known by all they say.
+    seen: set[int | TableRow] = set()
+    found = []
+    for row in _ask(protocol, 0, states, connect, _row):
+        socket = row.socket
+        key = socket.inode or row
+        if socket.port and key not in seen:
+            seen.add(key)
+            found.append(row)
+    return found
 
 
 def _ask(
@@ -119,18 +126,19 @@ def _ask(
     try:
         sock = connect()
         try:
-            return [
-                read(payload, protocol)
-                for family in (_socket.AF_INET, _socket.AF_INET6)
-                for payload in _dump(sock, family, protocol, port, states)
-            ]
+            found: list[T] = []
+            for family in (_socket.AF_INET, _socket.AF_INET6):
+                found += [read(payload, protocol) for payload in _dump(sock, family, protocol, port, states)]
+            return found
         finally:
             sock.close()
     except (OSError, struct.error, ValueError) as error:
         raise LookupFailedError(f"netlink sock_diag: {error}") from error
 
 
-def _dump(sock: _socket.socket, family: int, protocol: Protocol, port: int, states: int) -> Iterator[bytes]:
+def _dump(sock: _socket.socket, family: int, protocol: Protocol, port: int, states: int) -> list[bytes]:
+    """Return the inet_diag_msg of every socket of that family. Raises OSError, struct.error, ValueError."""
+    payloads: list[bytes] = []
     body = _REQUEST.pack(family, _PROTOCOLS[protocol], 0, states)
     body += _SOCKID.pack(port, 0, b"", b"").ljust(_SOCKID_SIZE, b"\0")
     sock.send(_HEADER.pack(_HEADER.size + len(body), _SOCK_DIAG_BY_FAMILY, _NLM_F_REQUEST_DUMP, 1, 0) + body)
@@ -140,9 +148,9 @@ def _dump(sock: _socket.socket, family: int, protocol: Protocol, port: int, stat
                 # The end carries an errno too: a kernel without this protocol's diag module ends at once with ENOENT.
                 code = -struct.unpack_from("=i", payload)[0]
                 if code == 0 and kind == _NLMSG_DONE:
-                    return
+                    return payloads
                 raise OSError(code, os.strerror(code) if 0 <= code <= _MAX_ERRNO else f"error {code}")
-            yield payload
+            payloads.append(payload)
 
 
 def messages(data: bytes) -> Iterator[tuple[int, bytes]]:

@@ -251,6 +251,33 @@ def test_ascii_locale(tmp_path: Path, portguard: Run) -> None:
     assert done.stderr.isascii()
 
 
+def test_the_end_comes_at_once_and_loses_nothing(idle: int, tmp_path: Path) -> None:
+    """The console's end writes what is still buffered, and waits for threads that somebody started."""
+    program = f"""
+import sys
+from portguard.cli import main
+sys.argv = ["portguard", "check", "127.0.0.1:{idle}"]
+print("before", end="")
+THREAD
+main.console()
+"""
+    thread = "import threading as t; t.Thread(target=lambda: (t.main_thread().join(), print('after'))).start()"
+    for more, told in (("", "before1 port: 1 free\n"), (thread, "before1 port: 1 free\nafter\n")):
+        argv = [sys.executable, "-c", program.replace("THREAD", more)]
+        done = subprocess.run(argv, capture_output=True, text=True, check=False, cwd=tmp_path)
+        assert (done.returncode, done.stdout) == (0, told), done
+
+
+@pytest.mark.parametrize(("arguments", "code"), [(["--version"], 0), (["check", "busy"], 1), (["check", "99999"], 2)])
+def test_the_end_has_the_code_of_the_answer(tmp_path: Path, busy: int, arguments: list[str], code: int) -> None:
+    """Through either door, with standard output and error closed or open: the console ends with main's code."""
+    words = [f"127.0.0.1:{busy}" if word == "busy" else word for word in arguments]
+    for redirection in ("", "2>&-"):
+        command = f'"$@" {redirection} >/dev/null'
+        done = subprocess.run(["sh", "-c", command, "sh", *PORTGUARD, *words], check=False, cwd=tmp_path)
+        assert done.returncode == code
+
+
 def test_module_and_version() -> None:
     """`python -m portguard --version` prints the package's version."""
     import portguard

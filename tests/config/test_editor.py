@@ -30,7 +30,7 @@ SCHEMA: dict[str, Any] = json.loads((ROOT / "portguard" / "config" / "portguard.
 PROPERTIES = SCHEMA["definitions"]["declaration"]["properties"]
 
 PACKAGE = "@taplo/lsp@0.8.0"
-pytestmark = pytest.mark.xdist_group("taplo")  # installed once
+pytestmark = [pytest.mark.xdist_group("taplo"), pytest.mark.registries]  # installed once
 _PATIENCE = 20  # seconds, for an answer; the module is 26 MB of WebAssembly to compile
 
 _BRIDGE = r"""

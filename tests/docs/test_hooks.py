@@ -28,6 +28,7 @@ from tests.worlds import capabilities
 from tests.worlds.servers import plain_server
 
 pytestmark = [
+    pytest.mark.registries,
     pytest.mark.slow,  # two environments are made, from a package index
     pytest.mark.needs("git"),
     pytest.mark.timeout(400),

@@ -116,6 +116,36 @@ def test_another_user_is_told_the_same() -> None:
     assert done.stdout.startswith("0 "), done
 
 
+@pytest.mark.parametrize(
+    "name", [b"plain", b"a\nb", b"\\", b"\\n", b"\\\n\\\\n", b"x:\tUid:\t1\t\n", b"\xff(\x1b[2J)", b" "]
+)
+def test_a_brief_description_has_the_same_name_and_user(name: bytes) -> None:
+    """Whatever a process calls itself: another file of the kernel's, another way of escaping, the same answer."""
+    rename = (
+        "import signal, sys; open('/proc/self/comm', 'wb').write(sys.stdin.buffer.read()); "
+        "print(flush=True); signal.pause()"
+    )
+    with subprocess.Popen([sys.executable, "-c", rename], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write(name)
+        process.stdin.close()
+        process.stdout.readline()
+        whole = processes.describe(process.pid)
+        brief = processes.describe_all([process.pid], brief=True)[process.pid]
+        process.kill()
+    assert os.fsencode(whole.name or "") == name[:_COMM_LENGTH]
+    assert brief == Process(whole.pid, whole.name, whole.user, uid=whole.uid)
+
+
+def test_brief_descriptions_of_this_machine(tmp_path: Path) -> None:
+    """Long names, titles, a zombie, processes that are gone: what is not left out is the same."""
+    with odd_processes(tmp_path) as pids:
+        asked = [*pids, os.getpid(), 1, 1 << 30]
+        whole, brief = processes.describe_all(asked), processes.describe_all(asked, brief=True)
+    assert brief == {pid: Process(pid, told.name, told.user, uid=told.uid) for pid, told in whole.items()}
+
+
 def test_users() -> None:
     """The real, effective and saved user of a process; None for one that is not there."""
     assert processes.uids_of(os.getpid()) == os.getresuid() == tuple(psutil.Process().uids())

@@ -36,6 +36,7 @@ MS_BIND = 0x1000
 MS_REC = 0x4000
 MS_PRIVATE = 0x40000
 
+_CAP_SYS_ADMIN = 21  # linux/capability.h
 _PR_SET_PDEATHSIG = 1
 _PR_SET_DUMPABLE = 4
 _PR_SET_CHILD_SUBREAPER = 36
@@ -80,11 +81,39 @@ def unshare(flags: int) -> None:
     _checked(_libc.unshare(flags), "unshare")
 
 
+def setns(descriptor: int, flags: int) -> None:
+    """Enter the namespace that a file descriptor stands for (os.setns only exists from Python 3.12 on)."""
+    _checked(_libc.setns(descriptor, flags), "setns")
+
+
+def can_move() -> bool:
+    """Whether this thread may enter network namespaces that it makes."""
+    return sys.platform == "linux" and os.geteuid() == 0 and _has_capability(_CAP_SYS_ADMIN)
+
+
+@contextlib.contextmanager
+def moved() -> Iterator[None]:
+    """Put this thread, and what it starts, into a private network namespace for a while; only loopback is there."""
+    with open("/proc/thread-self/ns/net", "rb") as before:
+        unshare(CLONE_NEWNET)
+        try:
+            bring_up()
+            yield
+        finally:
+            setns(before.fileno(), CLONE_NEWNET)
+
+
 def mount(source: str, target: str, kind: str | None, flags: int = 0, data: str = "") -> None:
     """Mount a file system; meant for private mount namespaces only."""
     kind_bytes = kind.encode() if kind is not None else None
     result = _libc.mount(source.encode(), target.encode(), kind_bytes, ctypes.c_ulong(flags), data.encode())
     _checked(result, f"mount {kind or source} on {target}")
+
+
+def _has_capability(number: int) -> bool:
+    with open("/proc/thread-self/status", encoding="ascii", errors="replace") as status:
+        effective = next(line.split()[1] for line in status if line.startswith("CapEff:"))
+    return bool(int(effective, 16) >> number & 1)
 
 
 def bring_up(interface: str = "lo") -> None:
