@@ -58,7 +58,7 @@ def empty(command: str | None) -> dict[str, Any]:
     if command == "leases":
         return {"leases": []}
     if command == "env":
-        return {"config": None, "isolated": None, "ports": [], "variables": {}}
+        return {"config": None, "isolated": None, "checkout": None, "ports": [], "variables": {}, "notes": []}
     if command == "kill":
         return {"dry_run": None, "ports": []}
     if command == "init":
@@ -67,7 +67,9 @@ def empty(command: str | None) -> dict[str, Any]:
         return {"config": None, "sources": [], "findings": [], "ignored": 0}
     if command == "run":
         return empty("check")
-    return {"ports": []} if command in ("free", "info", "wait") else {}
+    if command == "schema":
+        return {"schema": None}
+    return {"ports": []} if command in ("free", "info", "wait", "who") else {}
 
 
 def check(report: CheckReport) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from portguard.leases.table import locked
+from portguard.render import documents
 from portguard.rules.verdicts import worst
 from portguard.system import kernel
 from tests.conftest import PORTGUARD, Run
@@ -95,6 +96,19 @@ def test_2_asked_wrongly(portguard: Run, arguments: list[str]) -> None:
     document = json.loads(with_json.stdout)
     assert (document["exit_code"], document["ok"]) == (2, False)
     assert document["errors"][0]["message"]
+
+
+def test_a_failure_has_the_keys_of_an_answer(answer: Answer, tmp_path: Path, busy: int, idle: int) -> None:
+    """A program that reads `data` finds the same keys in it when it asked wrongly."""
+    (tmp_path / "portguard.toml").write_text(f"[ports]\nweb = {idle}\n")
+    answers = [
+        ["check"], ["free"], ["list"], ["who", busy], ["kill", "--dry-run", idle], ["wait", busy], ["info", busy],
+        ["leases"], ["env"], ["lint"], ["init"], ["schema"],
+    ]  # fmt: skip
+
+    for command, *rest in answers:
+        assert set(documents.empty(str(command))) == set(answer(command, *rest)["data"]), command
+    assert answer("who", "no-port")["data"] == {"ports": []}
 
 
 def test_3_could_not_do_it(portguard: Run) -> None:
