@@ -222,7 +222,8 @@ class Aims:
             for pid in self._get_everyone()
             if attribution.unit_of(origin.cgroup_of(pid)) == (unit, is_user_unit)
         ]
-        return is_user_unit and bool(people) and all(verdicts.runs_in(process, own_tree) for process in people)
+        tree = projects.without_others(own_tree, people)
+        return is_user_unit and bool(people) and all(verdicts.runs_in(process, tree) for process in people)
 
     def _decide_processes(self, port: int, row: Socket, holder: Holder) -> Deed | Refusal:
         rows = self._get_everyone()

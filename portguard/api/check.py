@@ -225,7 +225,7 @@ class _Check:
         if not self._own_tree:
             self._own_tree.append(projects.find_own_tree(self._project, self._environ))
         people = [process for holder in processes for process in holder.processes]
-        if verdicts.is_ours(item, people, self._own_tree[0]):
+        if verdicts.is_ours(item, people, projects.without_others(self._own_tree[0], people)):
             return True
         lease = self._get_known().leases.get(item.port) if item.service is None else None
         return rivals.runs_here(lease, people, self._get_here)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from typing import Literal
 
     from portguard.config.find import ConfigText
-    from portguard.model import Checkout, Declaration
+    from portguard.model import Checkout, Declaration, Process
     from portguard.rules.verdicts import OwnTree
     from portguard.sources.compose import ComposeFiles, ComposeProject
 
@@ -287,6 +287,19 @@ def find_own_tree(project: Project, environ: Mapping[str, str]) -> OwnTree | Non
         except OSError:
             return None
     return OwnTree(root, uid)
+
+
+def without_others(tree: OwnTree | None, people: Iterable[Process]) -> OwnTree | None:
+    """Return the tree without the checkouts inside it that these processes run in: a linked worktree, a clone."""
+    from portguard.rules import verdicts
+
+    places = {process.cwd for process in people if verdicts.runs_in(process, tree)}
+    if tree is None or not places:
+        return tree
+    from portguard.api import numbers  # only where somebody runs in the tree
+
+    inside = {numbers.checkout_of(place).root for place in places if place and not numbers.is_in(place, tree.root)}
+    return tree._replace(others=tuple(sorted(inside)))
 
 
 def sudo_uid(environ: Mapping[str, str]) -> int | None:

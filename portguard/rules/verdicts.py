@@ -134,10 +134,14 @@ def hosts_overlap(first: Sequence[str], second: Sequence[str]) -> bool:
 
 
 class OwnTree(NamedTuple):
-    """The directory tree that is "us": its real path, and the uid whose processes in it are ours (None: nobody's)."""
+    """The directory tree that is "us": its real path, and the uid whose processes in it are ours (None: nobody's).
+
+    `others` are the roots of checkouts that lie in it and are not this one: linked worktrees, clones, submodules.
+    """
 
     root: str
     uid: int | None
+    others: tuple[str, ...] = ()
 
 
 def is_ours(declaration: Declaration, processes: Sequence[Process], tree: OwnTree | None) -> bool:
@@ -156,5 +160,10 @@ def runs_in(process: Process, tree: OwnTree | None) -> bool:
         return False
     if tree.uid is None or process.uid != tree.uid:
         return False
-    root = tree.root.rstrip("/\\")
-    return process.cwd == root or process.cwd.startswith((root + "/", root + "\\"))
+    cwd = process.cwd
+    return _is_below(cwd, tree.root) and not any(_is_below(cwd, other) for other in tree.others)
+
+
+def _is_below(path: str, root: str) -> bool:
+    root = root.rstrip("/\\")
+    return path == root or path.startswith((root + "/", root + "\\"))

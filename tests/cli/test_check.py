@@ -15,6 +15,7 @@ import pytest
 
 import portguard as library
 from tests.worlds.capabilities import NOBODY
+from tests.worlds.repositories import git
 from tests.worlds.servers import plain_server as server
 
 Answer = Callable[..., dict[str, Any]]
@@ -50,6 +51,25 @@ def test_a_server_of_this_checkout_is_ours(project: Path, answer: Answer, protoc
         assert verdict(answer, project) == ("ours", "listener", 0)
         assert verdict(answer, project, cwd=project / "src") == ("ours", "listener", 0)
         assert verdict(answer, project, "--strict") == ("conflict", "listener", 1)
+
+
+@pytest.mark.needs("git")
+def test_a_checkout_inside_is_another_one(tmp_path: Path, answer: Answer) -> None:
+    """What runs in a linked worktree that lies in this checkout is that one's own, not this one's; so in a clone."""
+    main = tmp_path / "main"
+    git("init", "--quiet", main)
+    git("-C", main, "commit", "--quiet", "--allow-empty", "--message", "begin")
+    worktree = main / ".worktrees" / "fix"
+    git("-C", main, "worktree", "add", "--quiet", worktree)
+    clone = main / "vendor" / "clone"
+    git("clone", "--quiet", main, clone)
+    for inside in (worktree, clone):
+        with server(inside) as port:
+            declare(main, port)
+            declare(inside, port)
+
+            assert verdict(answer, main) == ("conflict", "listener", 1)
+            assert verdict(answer, inside) == ("ours", "listener", 0)
 
 
 def test_a_server_elsewhere_is_a_stranger(project: Path, tmp_path: Path, answer: Answer) -> None:

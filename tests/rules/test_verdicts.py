@@ -143,7 +143,7 @@ def test_occupants_of_unknown_width() -> None:
 
 def test_ours_needs_everyone() -> None:
     """Every process behind the holders must be ours: by directory and user, or by name; and there must be one."""
-    checkout = OwnTree("/home/a/shop", 1000)
+    checkout = OwnTree("/home/a/shop", 1000, ("/home/a/shop/.worktrees/fix",))
     inside = Process(1, name="node", cwd="/home/a/shop/src", uid=1000, cwd_is_shared=True)
     cases = {
         "inside": ([inside], True),
@@ -151,6 +151,8 @@ def test_ours_needs_everyone() -> None:
         "nobody known": ([], False),
         "one stranger": ([inside, inside._replace(cwd="/srv")], False),
         "begins alike": ([inside._replace(cwd="/home/a/shop2")], False),
+        "another checkout inside": ([inside._replace(cwd="/home/a/shop/.worktrees/fix/src")], False),
+        "beside that checkout": ([inside._replace(cwd="/home/a/shop/.worktrees/fix2")], True),
         "another user": ([inside._replace(uid=0)], False),
         "a container's path": ([inside._replace(cwd_is_shared=False)], False),
         "unknown directory": ([inside._replace(cwd=None)], False),
