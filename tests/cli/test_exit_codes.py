@@ -101,13 +101,13 @@ def test_2_asked_wrongly(portguard: Run, arguments: list[str]) -> None:
 def test_a_failure_has_the_keys_of_an_answer(answer: Answer, tmp_path: Path, busy: int, idle: int) -> None:
     """A program that reads `data` finds the same keys in it when it asked wrongly."""
     (tmp_path / "portguard.toml").write_text(f"[ports]\nweb = {idle}\n")
-    answers = [
+    answers: list[list[str | int]] = [
         ["check"], ["free"], ["list"], ["who", busy], ["kill", "--dry-run", idle], ["wait", busy], ["info", busy],
         ["leases"], ["env"], ["lint"], ["init"], ["schema"],
     ]  # fmt: skip
 
-    for command, *rest in answers:
-        assert set(documents.empty(str(command))) == set(answer(command, *rest)["data"]), command
+    for words in answers:
+        assert set(documents.empty(str(words[0]))) == set(answer(*words)["data"]), words
     assert answer("who", "no-port")["data"] == {"ports": []}
 
 
