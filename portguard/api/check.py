@@ -301,6 +301,7 @@ class _Check:
         from portguard.rules import explain  # only for what is not free
 
         decision, shown = finding.decision, self._shortened(item)
+        unprivileged_start = kernel.unprivileged_port_start() if decision.cause == "permission" else 0
         stranger = next((claim for claim in finding.claims if claim.relation != "ours"), None)
         claim = stranger or next(iter(finding.claims), None)
         message = explain.message(
@@ -310,7 +311,7 @@ class _Check:
             holders=finding.holders,
             twins=[self._shortened(twin) for twin in twins],
             errors=finding.errors,
-            unprivileged_start=kernel.unprivileged_port_start() if decision.cause == "permission" else 0,
+            unprivileged_start=unprivileged_start,
             claim=claim,
             rival=finding.rival,
         )
@@ -322,6 +323,7 @@ class _Check:
             suggestion=suggestion,
             platform=sys.platform,
             euid=os.geteuid() if hasattr(os, "geteuid") else None,
+            unprivileged_start=unprivileged_start,
             claim=claim,
             has_compose=claim is not None and self._has_compose(),
             rival=finding.rival,

@@ -130,20 +130,21 @@ def hint(
     suggestion: int | None,
     platform: str,
     euid: int | None,
+    unprivileged_start: int = 0,
     claim: Claim | None = None,
     has_compose: bool = False,
     rival: Rival | None = None,
 ) -> str | None:
     """Return the next step, or None where there is nothing to do. Commands in it are made of checked words only.
 
-    `claim` as in `message`; `has_compose` tells that `docker compose` can be typed here.
+    `unprivileged_start` and `claim` as in `message`; `has_compose` tells that `docker compose` can be typed here.
     """
     if decision.verdict == "ours":
         return None
     if decision.cause == "duplicate":
         return "give one of them another port" + (f", {suggestion} for instance" if suggestion else "")
     if decision.verdict != "conflict":
-        return _hint_without_holder(declaration, protocol, decision, platform)
+        return _hint_without_holder(declaration, protocol, decision, platform, unprivileged_start)
     if rival is not None:
         steps = [_way_around(declaration, rival)]
     elif claim is not None and claim.holder.container is not None:
@@ -172,14 +173,20 @@ def _way_around(declaration: Declaration, rival: Rival) -> str:
     return f"if that checkout needs it no more: portguard leases release {declaration.port}"
 
 
-def _hint_without_holder(declaration: Declaration, protocol: Protocol, decision: Decision, platform: str) -> str:
+def _hint_without_holder(
+    declaration: Declaration, protocol: Protocol, decision: Decision, platform: str, unprivileged_start: int
+) -> str:
     if decision.cause == "address-not-local":
         return "see which addresses there are: " + ("ip address" if platform == "linux" else "ifconfig -a")
     if decision.cause == "excluded":
         return f"netsh interface ipv4 show excludedportrange protocol={protocol}"
+    if decision.cause == "permission" and declaration.port >= unprivileged_start:
+        return "run it outside the sandbox or container: a security module or filter forbids it here"
     if decision.cause == "permission":
-        setting = f"net.ipv4.ip_unprivileged_port_start={declaration.port}"
-        return "use a port from 1024 on" + (f", or allow it: sudo sysctl {setting}" if platform == "linux" else "")
+        allowing = f"sudo sysctl net.ipv4.ip_unprivileged_port_start={declaration.port}"
+        return f"use a port from {unprivileged_start} on" + (
+            f", or allow it: {allowing}" if platform == "linux" else ""
+        )
     if declaration.is_published:
         return "ask the engine: docker ps"
     return "try again; if it stays, this system's limits are exhausted (ulimit -n)"

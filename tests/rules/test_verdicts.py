@@ -231,6 +231,23 @@ def test_hints_for_the_owner_s_user() -> None:
     assert hint(hidden, 1001) == "run with sudo to see the owner"
 
 
+@pytest.mark.parametrize(
+    ("first", "step"),
+    [
+        (9000, "use a port from 9000 on, or allow it: sudo sysctl net.ipv4.ip_unprivileged_port_start=8080"),
+        (1024, "run it outside the sandbox or container: a security module or filter forbids it here"),
+    ],
+)
+def test_hint_without_permission(first: int, step: str) -> None:
+    """It names the numbers that need no privileges on this system; where those do not matter, no number helps."""
+    hint = explain.hint(
+        declaration(), "tcp", Decision("unavailable", "permission"), holders=(), suggestion=None, platform="linux",
+        euid=1000, unprivileged_start=first,
+    )  # fmt: skip
+
+    assert hint == step
+
+
 def test_every_errno_has_an_outcome() -> None:
     """What a bind may say is an outcome; what nobody foresaw could not be told."""
     assert binding.outcome_of(None) == "free"
