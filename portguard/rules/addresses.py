@@ -80,11 +80,21 @@ def _coverage(address: str, *, v6only: bool) -> dict[int, str]:
 
 
 def overlaps(first: str, second: str, *, first_v6only: bool = True, second_v6only: bool = True) -> bool:
-    """Whether sockets bound to these two addresses exclude each other: families meet, and the addresses in them."""
+    """Whether sockets bound to these two addresses exclude each other: families meet, and the addresses in them.
+
+    Not every table tells the interface of a link-local address: where it is missing, it may be any.
+    """
     ours, theirs = _coverage(first, v6only=first_v6only), _coverage(second, v6only=second_v6only)
     return any(
-        family in theirs and (ours[family] == theirs[family] or "" in (ours[family], theirs[family])) for family in ours
+        family in theirs and ("" in (ours[family], theirs[family]) or _is_same(ours[family], theirs[family]))
+        for family in ours
     )
+
+
+def _is_same(one: str, other: str) -> bool:
+    if "%" in one and "%" in other:
+        return one == other
+    return one.partition("%")[0] == other.partition("%")[0]
 
 
 def connection_overlaps(declared: str, local: str) -> bool:

@@ -18,11 +18,12 @@ _TELLING: tuple[Cause, ...] = ("listener", "bound", "connection")
 def serves(socket: Socket, address: str) -> bool:
     """Whether a socket listens (UDP: is bound, without a peer) where it takes what is sent to `address`.
 
-    As far as a table can tell: it knows neither scopes nor which addresses this host has, nor always about IPv6-only.
+    As far as a table can tell: not which addresses this host has, nor always the interface, nor about IPv6-only.
     """
     if cause_of(socket.protocol, socket.state) != "listener":
         return False
-    return overlaps(address.partition("%")[0], socket.address, second_v6only=bool(socket.v6only))
+    bare, _, interface = address.partition("%")
+    return overlaps(bare if interface.isdigit() else address, socket.address, second_v6only=bool(socket.v6only))
 
 
 def instead(sockets: Sequence[Socket]) -> list[Socket]:

@@ -33,10 +33,12 @@ _LENGTH_AND_TYPE = struct.Struct("=IH")
 _REQUEST = struct.Struct("=BBBxI")  # inet_diag_req_v2 up to its sockid: family, protocol, extensions, states
 _SOCKID = struct.Struct("!HH16s16s")  # source port, destination port, source, destination
 _SOCKID_SIZE = 48
-# inet_diag_msg: family, state, source port, destination port (as on the wire), source, destination, uid, inode.
-_MESSAGE = struct.Struct("=BB2xHH16s16s24xII")
+# inet_diag_msg: family, state, source port, destination port (as on the wire), source, destination, interface, uid,
+# inode.
+_MESSAGE = struct.Struct("=BB2xHH16s16sI20xII")
 _ATTRIBUTE = struct.Struct("=HH")
 _RECEIVE_SIZE = 1 << 16
+_LINK_LOCAL = ("fe8", "fe9", "fea", "feb", "ff02:", "ff12:")  # RFC 4291 sections 2.5.6 and 2.7
 _DEADLINE = 5.0  # seconds; netlink answers from memory, so this is only ever a hang
 _MAX_ERRNO = 4095  # include/linux/err.h
 
@@ -172,9 +174,11 @@ def parse(payload: bytes, protocol: Protocol) -> Socket:
 
 
 def _row(payload: bytes, protocol: Protocol) -> TableRow:
-    family, state, port, peer_port, source, peer, uid, inode = _MESSAGE.unpack_from(payload)
+    family, state, port, peer_port, source, peer, interface, uid, inode = _MESSAGE.unpack_from(payload)
     if family == _socket.AF_INET6:
         v6only, address = _v6only(payload), _socket.inet_ntop(family, source)
+        if interface and address.startswith(_LINK_LOCAL):
+            address = _scoped(address, interface)
     else:
         v6only, address = None, _socket.inet_ntop(family, source[:4])
     name = _TCP_STATES.get(state, "unknown") if protocol == "tcp" else "established" if state == 1 else "bound"
@@ -184,6 +188,14 @@ def _row(payload: bytes, protocol: Protocol) -> TableRow:
         return tuple.__new__(TableRow, (socket, None, None))
     remote = _socket.inet_ntop(family, peer if family == _socket.AF_INET6 else peer[:4])
     return tuple.__new__(TableRow, (socket, remote, _socket.ntohs(peer_port)))
+
+
+def _scoped(address: str, interface: int) -> str:
+    """Return the address with its interface, without which it is none (RFC 4007 section 11)."""
+    try:
+        return f"{address}%{_socket.if_indextoname(interface)}"
+    except OSError:
+        return address
 
 
 def _v6only(payload: bytes) -> bool | None:

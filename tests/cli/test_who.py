@@ -15,6 +15,7 @@ import pytest
 import portguard as library
 from portguard.system import git
 from tests.conftest import Run
+from tests.worlds import netns
 from tests.worlds.servers import plain_server
 
 Answer = Callable[..., dict[str, Any]]
@@ -126,3 +127,31 @@ def test_all_holders(answer: Answer) -> None:
     assert everyone["processes"] == soon["processes"]
     assert not soon["processes_complete"]
     assert everyone["processes_complete"] == by_library.processes_complete == (os.geteuid() == 0)
+
+
+def _link_local() -> tuple[str, list[str], list[list[int]], int]:
+    """Listen on a link-local address of lo; return the holder's address, the verdict, who is where, and our pid."""
+    address = ["ip", "address", "add", "fe80::9/64", "dev", "lo", "nodad"]
+    subprocess.run(address, check=True, timeout=10)
+    with socket.socket(socket.AF_INET6) as server:
+        server.bind(("fe80::9", 0, 0, socket.if_nametoindex("lo")))
+        server.listen()
+        port = server.getsockname()[1]
+        targets = [f"[fe80::9%lo]:{port}", f"[fe80::9%eth9]:{port}"]
+        (checked,) = library.check(targets[0]).ports
+        found = [
+            [process.pid for holder in entry.holders for process in holder.processes]
+            for entry in library.who(str(port), *targets).ports
+        ]
+        assert library.wait(targets[0], timeout=0.1).exit_code == 0
+        assert library.wait(targets[1], timeout=0.1).exit_code == 1
+        return checked.holders[0].address, [checked.verdict, checked.cause], found, os.getpid()
+
+
+@pytest.mark.needs("netns", "ipv6")
+def test_link_local_address() -> None:
+    """Its interface belongs to it: the holder is named with it, found by it, and not by another interface's name."""
+    address, verdict, (by_port, by_name, elsewhere), pid = netns.run_in_netns(_link_local)
+
+    assert (address, verdict) == ("fe80::9%lo", ["conflict", "listener"])
+    assert (by_port, by_name, elsewhere) == ([pid], [pid], [])

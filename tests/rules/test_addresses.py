@@ -57,6 +57,16 @@ def test_table(row: str) -> None:
     assert dict(zip(NAMES, found, strict=True)) == dict(zip(NAMES, expected, strict=True))
 
 
+def test_an_interface_makes_another_address() -> None:
+    """Link-local addresses are told apart by their interfaces; where one is not told, it may be the other's."""
+    assert overlaps("fe80::1%eth0", "fe80::1%eth0")
+    assert not overlaps("fe80::1%eth0", "fe80::1%eth1")
+    assert not overlaps("fe80::1%eth0", "fe80::2%eth0")
+    assert overlaps("fe80::1%eth0", "fe80::1")
+    assert not overlaps("fe80::1%eth0", "fe80::2")
+    assert overlaps("fe80::1%eth0", "::")
+
+
 @given(addresses, st.booleans(), addresses, st.booleans())
 def test_overlap_is_symmetric(first: str, first_v6only: bool, second: str, second_v6only: bool) -> None:
     """Who came first makes no difference."""
