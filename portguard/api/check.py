@@ -9,6 +9,7 @@ from portguard._namedtuple import NamedTuple
 from portguard.api import project as projects
 from portguard.api import rivals
 from portguard.api.place import working_directory
+from portguard.errors import ConfigError, UsageError
 from portguard.model import CheckReport, Declaration, Note, PortReport
 from portguard.rules import addresses, ranges, targets, verdicts
 from portguard.system import kernel
@@ -51,7 +52,16 @@ def check(
     project = projects.Project(working_directory(cwd))
     if names or not asked or config is not None:
         wish = projects.Wish("foresee")
-        project = projects.load(project.cwd, config, environ, is_required=True, by_compose=compose_config, wish=wish)
+        try:
+            project = projects.load(
+                project.cwd, config, environ, is_required=True, by_compose=compose_config, wish=wish
+            )
+        except UsageError as error:
+            if not names or isinstance(error, ConfigError):
+                raise
+            raise UsageError(
+                f"{names[0][0]!r} is no port, and nothing declares it: {error.message}", error.hint
+            ) from None
     return check_project(project, asked, environ, strict=strict)
 
 

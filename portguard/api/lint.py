@@ -36,13 +36,16 @@ def lint(
 ) -> LintReport:
     """Judge the declarations of the project here, or of those that the files or directories `paths` belong to.
 
-    Errors make the exit code 1; if `strict`, warnings do as well. Raises UsageError where there is nothing to judge and
-    no path was given.
+    Errors make the exit code 1; if `strict`, warnings do as well. Raises UsageError for a file that is not there, and
+    where there is nothing to judge and no path was given.
     """
     environ = os.environ if environ is None else environ
     here = working_directory(cwd)
     if config is not None and paths:
         raise UsageError("--config and files do not go together", "name the one or the others")
+    for path in paths if config is None else (config,):
+        if not os.path.lexists(os.path.join(here, path)):
+            raise UsageError(f"{path}: there is no such file", "check its spelling, or leave it out")
     places = [here] if not paths else list(dict.fromkeys(_place(os.path.join(here, path)) for path in paths))
     judged = [_Linted(here, environ).project(place, config) for place in places]
     unique = {item.sources: item for item in judged}
@@ -85,7 +88,7 @@ class _Linted:
             return LintReport(None, (place,), tuple(self._problems), 0, 1)
         parsed = self._parsed(text)
         directory = place if text is None else os.path.dirname(text.path)
-        stack = self._compose(directory, parsed, has_config=text is not None)
+        stack = self._compose(directory, parsed, text)
         if text is None and stack is not None:
             directory = os.path.dirname(stack.files[0])  # it may lie above; what belongs to it is beside it
         sources = ([text.path] if text else []) + list(stack.files if stack is not None else ())
@@ -117,16 +120,16 @@ class _Linted:
             self._add(error, text.path)
             return None
 
-    def _compose(self, directory: str, parsed: Config | None, *, has_config: bool) -> ComposeProject | None:
+    def _compose(self, directory: str, parsed: Config | None, text: ConfigText | None) -> ComposeProject | None:
         """Return what the compose files say that the config names, or that its services are in, or that stand alone."""
-        names = list(parsed.compose_files) if parsed else []
-        if has_config and not names and not any(item.service for item in (parsed.declarations if parsed else ())):
+        names = parsed.compose_files if parsed else ()
+        if text is not None and not names and not any(item.service for item in (parsed.declarations if parsed else ())):
             return None
         from portguard.sources import compose_files  # only where there may be some
 
         try:
             files = (
-                compose_files.named(names, directory, "the config names it") if names
+                projects.compose_files_of(parsed, text, self._show(text.path)) if parsed and text and names
                 else compose_files.find(directory, _STATIC)
             )  # fmt: skip
             if files is None or (not names and _is_outside(files.directory, directory)):

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from typing import Literal
 
     from portguard.config.find import ConfigText
-    from portguard.model import Checkout, Declaration, Process
+    from portguard.model import Checkout, Config, Declaration, Process
     from portguard.rules.verdicts import OwnTree
     from portguard.sources.compose import ComposeFiles, ComposeProject
 
@@ -127,12 +127,32 @@ def _configured(cwd: str, found: ConfigText, environ: Mapping[str, str], *, by_c
         project = _resolved(project, environ, wish)
     if config.compose_files:
         from portguard.api import stacks  # and no YAML where no compose file is named
-        from portguard.sources import compose_files
 
-        directory = os.path.dirname(found.path)
-        files = compose_files.named(list(config.compose_files), directory, f"{shown(found.path, cwd)} names it")
+        files = compose_files_of(config, found, shown(found.path, cwd))
         project = stacks.published(project, files._replace(cwd=cwd), environ, by_compose=by_compose, wish=wish)
     return project
+
+
+def compose_files_of(config: Config, found: ConfigText, where: str) -> ComposeFiles:
+    """Return the compose files that a config names. Raises ConfigError for those that cannot be, each with its place.
+
+    `where` is the config's path in messages.
+    """
+    from portguard.sources import compose_files
+
+    directory = os.path.dirname(found.path)
+    try:
+        return compose_files.named(config.compose_files, directory)
+    except ConfigError:
+        from portguard.config import parse  # a config that is remembered is not parsed
+
+        problems = []
+        for index, path in enumerate(config.compose_files):
+            try:
+                compose_files.named([path], directory)
+            except ConfigError as error:
+                problems += [parse.at_compose_file(found, where, index, message) for message in error.messages]
+        raise ConfigError(tuple(problems), f"paths are relative to {where}") from None
 
 
 def _resolved(project: Project, environ: Mapping[str, str], wish: Wish) -> Project:

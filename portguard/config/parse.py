@@ -60,6 +60,13 @@ def parse(config: ConfigText, shown: str) -> Config:
     return found
 
 
+def at_compose_file(config: ConfigText, shown: str, index: int, what: str) -> str:
+    """Return what is wrong with one of the compose files that the config names, as one line with its place."""
+    places = locate(config.data.decode("utf-8-sig", "replace").replace("\r\n", "\n"))
+    _, _, line, column = places.get((*config.prefix, "compose", "files", index), (1, 1, 1, 1))
+    return sentence(shown, Problem(line, column, what, None))
+
+
 def sentence(shown: str, problem: Problem) -> str:
     """Return the problem as one line."""
     meant = "" if problem.meant is None else f" — did you mean {problem.meant}?"
@@ -125,7 +132,7 @@ class _Checker:
                 self._add((*config.prefix, key), f'unknown key "{key}"', closest(key, _ROOT_KEYS), at_key=True)
         files = self._compose((*config.prefix, "compose"), table["compose"]) if "compose" in table else ()
         ignored = self._lint((*config.prefix, "lint"), table["lint"]) if "lint" in table else {}
-        if files and "ports" not in table:
+        if "compose" in table and "ports" not in table:
             return Config((), files, ignored)
         return Config(tuple(self._ports(table, config)), files, ignored)
 

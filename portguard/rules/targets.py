@@ -81,7 +81,9 @@ def _host_of(text: str, host: str) -> str:
     bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
     address = canonical(bare)
     if address is None or (":" in bare and bare == host):
-        written = f"[{host}]" if ":" in host and "[" not in host else "127.0.0.1"
+        # `::1:80` misses brackets, and `::1` a port as well.
+        meant = next((word for word in (host, text.partition("/")[0]) if ":" in word and canonical(word)), None)
+        written = "127.0.0.1" if meant is None else f"[{meant}]"
         raise UsageError(f"{text!r}: {host!r} is no address", f"write {written}:PORT, *:PORT or localhost:PORT")
     return address
 

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 import portguard as library
+from tests.conftest import Run
 from tests.worlds.capabilities import NOBODY
 from tests.worlds.repositories import git
 from tests.worlds.servers import plain_server as server
@@ -236,6 +237,23 @@ def test_notes_about_the_number(number: int, note: str | None) -> None:
     report = run_in_netns(library.check, number)
 
     assert [found.id for found in report.ports[0].notes] == ([note] if note else [])
+
+
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        ("8000-8010", "'8000-8010' is no port, and nothing declares it: no portguard.toml"),
+        ("::1", "write [::1]:PORT"),
+        ("::1:8080/udp", "write [::1]:PORT"),
+        ("127.0.0.1:80:80", "write 127.0.0.1:PORT"),
+    ],
+)
+def test_what_is_no_port_is_named(portguard: Run, typed: str, said: str) -> None:
+    """A word that is neither a port nor declared is repeated, and an address without brackets is given some."""
+    done = portguard("check", typed)
+
+    assert (done.returncode, done.stdout) == (2, "")
+    assert said in done.stderr
 
 
 def test_the_library_answers_alike(project: Path, tmp_path: Path, answer: Answer) -> None:

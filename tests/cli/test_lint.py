@@ -369,6 +369,29 @@ def test_files_are_judged_with_their_projects(tmp_path: Path) -> None:
     assert found(tmp_path, "three/pyproject.toml") == []
 
 
+def test_a_file_that_is_not_there(tmp_path: Path, portguard: Run) -> None:
+    """A name that was mistyped is no clean bill for the project beside it: exit 2, and the name."""
+    write(tmp_path, {"portguard.toml": declared(8080)})
+
+    for arguments in (["portgaurd.toml"], ["portguard.toml", "no/such/compose.yaml"], ["--config", "other.toml"]):
+        done = portguard("lint", *arguments, cwd=tmp_path)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert f"{arguments[-1]}: there is no such file" in done.stderr
+
+
+def test_compose_files_that_are_not_there(tmp_path: Path, portguard: Run) -> None:
+    """`check` and `lint` name all of them, each with its place in the config."""
+    write(tmp_path, {"portguard.toml": '[compose]\nfiles = [\n  "a.yaml",\n  "-",\n]\n'})
+    missing = "portguard.toml:3:3: a.yaml: there is no such compose file"
+
+    check, lint = portguard("check", cwd=tmp_path), portguard("lint", cwd=tmp_path)
+
+    assert (check.returncode, lint.returncode) == (2, 1)
+    assert f"portguard: {missing}\n" in check.stderr
+    assert "portguard: portguard.toml:4:3: -: only local files can be read\n" in check.stderr
+    assert "portguard.toml:3:3: error schema: a.yaml: there is no such compose file\n" in lint.stdout
+
+
 @pytest.mark.needs("git")
 def test_what_lies_above_the_checkout_is_not_committed_with_it(tmp_path: Path, portguard: Run) -> None:
     """Compose would look there; lint would then say something else on every machine."""

@@ -43,6 +43,10 @@ MISTAKES: dict[str, tuple[str, list[str]]] = {
         '[compose]\nfiles = "compose.yaml"\n[ports]\n',
         ['2:9: files is a list of paths, not the string "compose.yaml"'],
     ),
+    "compose-alone": (
+        '[compose]\nfiles = "compose.yaml"\n',
+        ['2:9: files is a list of paths, not the string "compose.yaml"'],
+    ),
     "compose-key": (
         '[compose]\nfile = ["compose.yaml"]\n[ports]\n',
         ['1:2: "compose" has no "files"', '2:1: unknown key "file" in "compose" — did you mean "files"?'],
