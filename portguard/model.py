@@ -434,7 +434,7 @@ class Background(NamedTuple):
 class WhoPort(NamedTuple):
     """Who has one port: its holders (listening, or bound), and connections that use it as their own end.
 
-    `backgrounds` belong to the holders, one each.
+    `backgrounds` belong to the holders, one each. `asked` is what was asked for where that is not the whole port.
     """
 
     port: int
@@ -442,6 +442,7 @@ class WhoPort(NamedTuple):
     connections: tuple[Holder, ...]
     backgrounds: tuple[Background, ...]
     notes: tuple[Note, ...] = ()
+    asked: str | None = None
 
 
 class WhoReport(NamedTuple):

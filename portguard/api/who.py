@@ -58,6 +58,7 @@ def _who(text: str, engines: Engines, environ: Mapping[str, str], *, everyone: b
         found[len(bound) :],
         tuple(_background(holder, engines, environ) for holder in holders),
         (*engines.notes(target.port), *_hidden(holders)),
+        None if text.isdigit() else text,
     )
 
 

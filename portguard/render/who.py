@@ -27,7 +27,9 @@ def who(report: WhoReport, home: str, *, colour: bool) -> str:
 
 def _port(port: WhoPort, home: str, *, colour: bool) -> Iterator[str]:
     if not port.holders:
-        yield f"nobody listens on port {port.port}"
+        yield f"nobody listens on {f'port {port.port}' if port.asked is None else safe(port.asked)}"
+        if port.asked is not None:
+            yield f"  next: see the whole port: portguard who {port.port}"
     for holder, background in zip(port.holders, port.backgrounds, strict=True):
         head = f"{endpoint(holder.address, holder.port)}/{holder.protocol}"
         yield f"{_BOLD}{head}{_RESET}  {_state(holder)}" if colour else f"{head}  {_state(holder)}"

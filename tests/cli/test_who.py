@@ -129,6 +129,14 @@ def test_all_holders(answer: Answer) -> None:
     assert everyone["processes_complete"] == by_library.processes_complete == (os.geteuid() == 0)
 
 
+def test_nobody_there_is_said_of_what_was_asked(portguard: Run, busy: int) -> None:
+    """That nobody is at one address, or of one protocol, is not said of the whole port."""
+    for asked in (f"127.0.0.2:{busy}", f"{busy}/udp"):
+        done = portguard("who", asked)
+        expected = f"nobody listens on {asked}\n  next: see the whole port: portguard who {busy}\n"
+        assert (done.returncode, done.stdout) == (1, expected)
+
+
 def _link_local() -> tuple[str, list[str], list[list[int]], int]:
     """Listen on a link-local address of lo; return the holder's address, the verdict, who is where, and our pid."""
     address = ["ip", "address", "add", "fe80::9/64", "dev", "lo", "nodad"]
