@@ -361,7 +361,7 @@ class _Check:
         return tuple(notes)
 
     def _suggest(self, item: Declaration) -> int | None:
-        """Return a number near the declared one that would bind in its place now, None if there is none near."""
+        """Return a number near the declared one that would bind in its place now and nobody was given; None without."""
         from portguard.rules import candidates  # only for conflicts
 
         low, high = self._ephemeral or ranges.LINUX_EPHEMERAL
@@ -373,7 +373,7 @@ class _Check:
             if all(
                 verdicts.combine(item.hosts, probe_all(protocol, wanted, port)[0]) == "free"
                 for protocol in item.protocols
-            ):
+            ) and not rivals.is_handed_out(port, self._environ):
                 return port
         return None
 

@@ -33,6 +33,22 @@ _NOTHING = Known({}, {})
 
 def look(ports: Collection[int], environ: Mapping[str, str]) -> Known:
     """Return what is known of `ports`, in one look; nothing where there is no store, or none that can be read."""
+    found = _handed_out(ports, environ)
+    if not found.leases:
+        return found
+    from portguard.system import alive
+
+    return found._replace(
+        leases={port: lease for port, lease in found.leases.items() if alive.is_alive(lease.pid, lease.started)}
+    )
+
+
+def is_handed_out(port: int, environ: Mapping[str, str]) -> bool:
+    """Whether somebody was given `port`, for a while, for the life of a process, or as a checkout's own number."""
+    return any(_handed_out((port,), environ))
+
+
+def _handed_out(ports: Collection[int], environ: Mapping[str, str]) -> Known:
     try:
         path = directory.path_of(environ)
     except StateError:
@@ -51,7 +67,7 @@ def _leased(path: str, ports: Collection[int]) -> dict[int, Lease]:
 
     with table.readable(path, key, is_alive=alive.is_alive) as found:
         leases = {port: found.lease(port) for port in ports} if found is not None else {}
-    return {port: lease for port, lease in leases.items() if lease and alive.is_alive(lease.pid, lease.started)}
+    return {port: lease for port, lease in leases.items() if lease}
 
 
 def _assigned(path: str, ports: Collection[int]) -> dict[int, Assignment]:

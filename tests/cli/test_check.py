@@ -226,6 +226,22 @@ def test_suggestion_is_really_free(project: Path, tmp_path: Path, answer: Answer
     assert f"DB_PORT={entry['suggestion']}" in entry["hint"]
 
 
+def _suggestions() -> tuple[int | None, int | None]:
+    """Return what is suggested beside a busy port, before and after the number next to it is handed out."""
+    with socket.create_server(("", 20_000)):
+        before = library.check(20_000).ports[0].suggestion
+        library.free(within=(20_001, 20_001))
+        return before, library.check(20_000).ports[0].suggestion
+
+
+@pytest.mark.needs("netns")
+def test_suggestion_is_nobody_s() -> None:
+    """A number that was handed out to somebody is not suggested to another."""
+    from tests.worlds.netns import run_in_netns
+
+    assert run_in_netns(_suggestions) == (20_001, 20_002)
+
+
 @pytest.mark.parametrize(
     ("number", "note"), [(80, "well-known"), (6000, "browser-blocked"), (40000, "ephemeral"), (8080, None)]
 )
