@@ -49,7 +49,8 @@ def release(
     """
     environ = os.environ if environ is None else environ
     if everything == bool(targets):
-        raise UsageError("name what to give back", "portguard leases release PORT|NAME..., or --all of this checkout")
+        problem = "--all and names do not go together" if targets else "name what to give back"
+        raise UsageError(problem, "portguard leases release PORT|NAME..., or --all of this checkout")
     here = numbers.checkout_of(_project_directory(cwd, environ))
     wanted = _everything(here.root, environ) if everything else _named(targets, here.directory, environ)
     running = [item.info for item in wanted if item.info.kind == "run" and item.info.process is not None]

@@ -25,7 +25,8 @@ def run(*, words: Sequence[str], is_all: bool, is_dry: bool, as_json: bool) -> i
     if targets and action != "release":
         raise UsageError(f"`leases {action}` takes no {targets[0]!r}", f"portguard leases {action}")
     if is_all and action != "release":
-        raise UsageError(f"--all does not go with `leases {action}`", "portguard leases release --all")
+        step = "portguard leases" if action == "list" else f"portguard leases {action}"
+        raise UsageError("--all goes with `leases release` alone, and gives back all of this checkout's", step)
     if is_dry and action != "prune":
         raise UsageError(f"--dry-run does not go with `leases {action}`", "portguard leases prune --dry-run")
     home = os.environ.get("HOME", "")

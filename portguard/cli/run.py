@@ -57,10 +57,20 @@ def run(
         on_path = "check its spelling, or that PATH names its directory"
         at_path = "check the path, and of a script the interpreter in its first line"
         hint = at_path if os.path.dirname(command[0]) else on_path
-        output.message(text.error([f"{command[0]}: there is no such command"], hint))
-        return NOT_FOUND
+        return _not_run(NOT_FOUND, "not-found", f"{command[0]}: there is no such command", hint, as_json=as_json)
     except (OSError, ValueError) as error:
         reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
         step = _NEXT_STEPS.get(error.errno or 0) if isinstance(error, OSError) else None
-        output.message(text.error([f"{command[0]}: cannot be run: {reason}"], step))
-        return NOT_EXECUTABLE
+        message = f"{command[0]}: cannot be run: {reason}"
+        return _not_run(NOT_EXECUTABLE, "not-executable", message, step, as_json=as_json)
+
+
+def _not_run(exit_code: int, code: str, message: str, hint: str | None, *, as_json: bool) -> int:
+    """Say why the command could not become this process; return the exit code."""
+    output.message(text.error([message], hint))
+    if as_json:
+        from portguard.render import documents  # json costs 0.7 x the interpreter's start
+
+        errors = [documents.error(code, message, hint)]
+        output.answer(documents.document("run", exit_code, documents.empty("run"), errors))
+    return exit_code

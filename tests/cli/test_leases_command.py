@@ -290,6 +290,7 @@ def test_unknown_and_wrong(portguard: Run, answer: Answer, tmp_path: Path) -> No
     assert portguard("leases", "nosuch").stderr.splitlines() == [
         "portguard: `leases` has no 'nosuch'", "  next: portguard leases, or with one of: release, prune",
     ]  # fmt: skip
+    assert portguard("leases", "--all", cwd=shop).stderr.splitlines()[1] == "  next: portguard leases", "it gives back"
     document = answer("leases", "nosuch")
     assert (document["data"], [error["code"] for error in document["errors"]]) == ({"leases": []}, ["usage"])
     assert sorted(listed_ports(answer)) == sorted(own.values())

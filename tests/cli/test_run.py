@@ -287,6 +287,18 @@ def test_127_not_found(portguard: Run, tmp_path: Path, web: int, nothing_left: N
         assert "\x1b" not in done.stderr
 
 
+def test_126_and_127_have_a_document(tmp_path: Path, web: int, nothing_left: None) -> None:
+    """--json prints why the command is not run, when it cannot be as well."""
+    for command, code, error in (("/", 126, "not-executable"), ("no-such-command", 127, "not-found")):
+        done = subprocess.run(
+            [*PORTGUARD, "run", "--json", "--", command],
+            cwd=tmp_path, capture_output=True, text=True, timeout=TIMEOUT, check=False,
+        )  # fmt: skip
+        document = json.loads(done.stdout)
+        assert (done.returncode, document["exit_code"], document["command"]) == (code, code, "run")
+        assert [item["code"] for item in document["errors"]] == [error]
+
+
 # ---------------------------------------------------------------- signals
 
 
