@@ -310,7 +310,10 @@ def find_own_tree(project: Project, environ: Mapping[str, str]) -> OwnTree | Non
 
 
 def without_others(tree: OwnTree | None, people: Iterable[Process]) -> OwnTree | None:
-    """Return the tree without the checkouts inside it that these processes run in: a linked worktree, a clone."""
+    """Return the tree without the checkouts inside it that these processes run in: a linked worktree, a clone.
+
+    A submodule is a part of the checkout: its repository is kept in this one's (gitsubmodules(7)).
+    """
     from portguard.rules import verdicts
 
     places = {process.cwd for process in people if verdicts.runs_in(process, tree)}
@@ -318,8 +321,10 @@ def without_others(tree: OwnTree | None, people: Iterable[Process]) -> OwnTree |
         return tree
     from portguard.api import numbers  # only where somebody runs in the tree
 
-    inside = {numbers.checkout_of(place).root for place in places if place and not numbers.is_in(place, tree.root)}
-    return tree._replace(others=tuple(sorted(inside)))
+    modules = os.path.join(numbers.checkout_of(tree.root).common, "modules", "")
+    inside = [numbers.checkout_of(place) for place in places if place and not numbers.is_in(place, tree.root)]
+    others = {checkout.root for checkout in inside if not checkout.common.startswith(modules)}
+    return tree._replace(others=tuple(sorted(others)))
 
 
 def sudo_uid(environ: Mapping[str, str]) -> int | None:

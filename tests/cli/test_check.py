@@ -73,6 +73,19 @@ def test_a_checkout_inside_is_another_one(tmp_path: Path, answer: Answer) -> Non
             assert verdict(answer, inside) == ("ours", "listener", 0)
 
 
+@pytest.mark.needs("git")
+def test_a_submodule_is_a_part_of_the_checkout(tmp_path: Path, answer: Answer) -> None:
+    """What runs in a submodule is the checkout's own, whose config declares its port."""
+    backend, main = tmp_path / "backend", tmp_path / "main"
+    for place in (backend, main):
+        git("init", "--quiet", place)
+        git("-C", place, "commit", "--quiet", "--allow-empty", "--message", "begin")
+    git("-C", main, "submodule", "--quiet", "add", backend, "parts/backend")
+    with server(main / "parts" / "backend") as port:
+        declare(main, port)
+        assert verdict(answer, main) == ("ours", "listener", 0)
+
+
 def test_a_server_elsewhere_is_a_stranger(project: Path, tmp_path: Path, answer: Answer) -> None:
     """The same server in another directory, even one whose name begins alike, is a conflict."""
     neighbour = tmp_path / "project-two"
