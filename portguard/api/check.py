@@ -8,7 +8,7 @@ import sys
 from portguard._namedtuple import NamedTuple
 from portguard.api import project as projects
 from portguard.api import rivals
-from portguard.api.place import working_directory
+from portguard.api.place import somewhere, working_directory
 from portguard.errors import ConfigError, UsageError
 from portguard.model import CheckReport, Declaration, Note, PortReport
 from portguard.rules import addresses, ranges, targets, verdicts
@@ -49,12 +49,12 @@ def check(
     environ = os.environ if environ is None else environ
     asked = [targets.parse_target(str(target)) for target in wanted]
     names = [target for target in asked if not isinstance(target, Declaration)]
-    project = projects.Project(working_directory(cwd))
+    project = projects.Project(somewhere(cwd))
     if names or not asked or config is not None:
         wish = projects.Wish("foresee")
         try:
             project = projects.load(
-                project.cwd, config, environ, is_required=True, by_compose=compose_config, wish=wish
+                working_directory(cwd), config, environ, is_required=True, by_compose=compose_config, wish=wish
             )
         except UsageError as error:
             if not names or isinstance(error, ConfigError):

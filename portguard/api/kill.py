@@ -12,7 +12,7 @@ import time
 from portguard.api import ending
 from portguard.api import holders as search
 from portguard.api.aims import Aims, keys_of, rows_of, typed
-from portguard.api.place import working_directory
+from portguard.api.place import somewhere, working_directory
 from portguard.errors import LookupFailedError, UsageError
 from portguard.model import KillReport
 from portguard.rules import addresses, explain, guard, ownership, verdicts
@@ -59,7 +59,7 @@ def kill(
     environ = os.environ if environ is None else environ
     if tree and not proc_stat.everyone():
         raise LookupFailedError("no table of processes can be read here", "leave out --tree")
-    found = Aims(working_directory(cwd), environ, is_tree=tree)
+    found = Aims(somewhere(cwd), environ, is_tree=tree)
     try:
         aims = [found.aim(text) for text in dict.fromkeys(map(str, ports))]
         notes = tuple(dict.fromkeys(note for aim in aims for note in found.engines.notes(aim.target.port)))

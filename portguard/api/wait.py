@@ -252,17 +252,14 @@ def _instead(question: _Question, manner: _Manner) -> tuple[tuple[Holder, ...], 
 def _in_the_way(question: _Question, manner: _Manner) -> tuple[tuple[Holder, ...], Failure]:
     """Return who still has a port, with the words and the next step of `check`."""
     from portguard.api.check import check_project  # only for what is not free
+    from portguard.api.place import somewhere  # only for what is not free
     from portguard.api.project import Project  # only for what is not free
 
     declaration, protocol = question.declaration, question.protocol
     if question.outcome in _NOT_HERE:
         text, hint = _not_here(question)
         return (), Failure("address-not-local", text, hint)
-    try:
-        cwd = os.getcwd()
-    except OSError:
-        cwd = os.sep
-    (answer,) = check_project(Project(cwd), [declaration], manner.environ, strict=False).ports
+    (answer,) = check_project(Project(somewhere(None)), [declaration], manner.environ, strict=False).ports
     why: str | None = answer.message
     holders, hint = answer.holders, answer.hint
     if answer.verdict == "free" or answer.cause in ("lease", "permission"):

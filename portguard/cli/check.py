@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
 from portguard.api import check as api
 from portguard.cli import output
 from portguard.errors import OutputError
@@ -50,7 +48,7 @@ def _tell(report: CheckReport, kind: str) -> None:
 
     output.message(text.check_notes(report))
     if kind == "text":
-        output.answer(text.check(report, os.getcwd(), colour=output.wants_colour()))
+        output.answer(text.check(report, output.working_directory(), colour=output.wants_colour()))
         return
     from portguard.render import annotations  # json again
 

@@ -90,6 +90,12 @@ def _run_typer(words: Sequence[str]) -> int:
         code = _code(words, 2)
         _answer(words, code, "usage", [error.format_message()], None)
         return code
+    except OSError:
+        if sys.stdout is not None:
+            from portguard.cli import output  # help and the version are Typer's to write
+
+            output.answer("")  # what could not be written is still there, and fails again
+        raise
     return result if isinstance(result, int) else 0
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 import portguard as library
-from tests.conftest import Run
+from tests.conftest import PORTGUARD, Run
 from tests.worlds.capabilities import NOBODY
 from tests.worlds.repositories import git
 from tests.worlds.servers import plain_server as server
@@ -283,6 +283,19 @@ def test_what_is_no_port_is_named(portguard: Run, typed: str, said: str) -> None
 
     assert (done.returncode, done.stdout) == (2, "")
     assert said in done.stderr
+
+
+@pytest.mark.parametrize("command", [["check"], ["kill", "--dry-run"]], ids=" ".join)
+def test_from_a_directory_that_is_gone(tmp_path: Path, busy: int, command: list[str]) -> None:
+    """A port that is given by argument needs no directory: its holder is told from a removed one, too."""
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    script = f'rmdir "{gone}" && exec "$@"'
+    argv = ["sh", "-c", script, "sh", *PORTGUARD, *command, f"127.0.0.1:{busy}"]
+    done = subprocess.run(argv, cwd=gone, capture_output=True, text=True, timeout=30, check=False)
+
+    assert (done.returncode, done.stderr.count("note: ")) == (1, done.stderr.count("\n"))
+    assert f"(pid {os.getpid()}" in done.stdout
 
 
 def test_the_library_answers_alike(project: Path, tmp_path: Path, answer: Answer) -> None:

@@ -111,11 +111,12 @@ def test_a_failure_has_the_keys_of_an_answer(answer: Answer, tmp_path: Path, bus
     assert answer("who", "no-port")["data"] == {"ports": []}
 
 
-def test_3_could_not_do_it(portguard: Run) -> None:
+@pytest.mark.parametrize("asked", ["free", "--help", "--version"])
+def test_3_could_not_do_it(asked: str) -> None:
     """An answer that cannot be written exits 3, says so, and is no traceback."""
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(
-            [*PORTGUARD, "free"], stdout=full, stderr=subprocess.PIPE, text=True, timeout=30, check=False
+            [*PORTGUARD, asked], stdout=full, stderr=subprocess.PIPE, text=True, timeout=30, check=False
         )
 
     assert done.returncode == 3
