@@ -160,13 +160,18 @@ class _Check:
             outcome, cause, holders = "free", "none", ()
         elif outcome == "no-permission" and cause != "listener":
             holders = ()
+            is_engine_s = item.is_published or item.service is not None
+            if is_engine_s and is_table_read and cause == "none" and self._get_engines().is_rootful():
+                note = Note("published-as-root", "this user may not bind it, and need not: the engine does, as root")
+                return _Finding(port, verdicts.Decision("free", "none"), notes=(note,))
         else:
             holders, claims = self._explain(item, holders)
         is_ours = cause == "listener" and self._is_ours(item, holders, claims)
         decision = verdicts.decide(
             outcome, cause, is_table_read=is_table_read, is_ours=is_ours, is_strict=self._is_strict
         )
-        notes = self._engines.notes(port) if self._engines is not None and decision.verdict == "conflict" else ()
+        is_no = decision.verdict in ("conflict", "unavailable")
+        notes = self._engines.notes(port) if self._engines is not None and is_no else ()
         return _Finding(port, decision, holders, claims, failed, notes)
 
     def _probe_range(self, item: Declaration, protocol: Protocol) -> _Finding:

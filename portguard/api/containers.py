@@ -73,6 +73,17 @@ class Engines:
             self._remote.append(found if is_elsewhere else None)
         return self._remote[0]
 
+    def is_rootful(self) -> bool:
+        """Whether the engine that compose would use is here, answers, and is root's: it may bind every port."""
+        answer = self.answer()
+        socket = answer.primary.socket if answer.primary is not None else None
+        if socket is None or not answer.has_answered or self.remote() is not None:
+            return False
+        try:
+            return os.stat(socket).st_uid == 0
+        except OSError:
+            return False
+
     def _is_mounted(self, found: EngineEndpoint) -> bool:
         """Whether the socket was lent to this container: then what the engine publishes is not bound in here."""
         if found.socket is None or not any(map(os.path.exists, _CONTAINER_MARKS)) or not os.path.exists(found.socket):

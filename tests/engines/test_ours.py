@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,7 +11,9 @@ from typing import Any
 
 import pytest
 
+from tests.conftest import PORTGUARD
 from tests.engines.conftest import Check
+from tests.worlds.capabilities import NOBODY
 from tests.worlds.engine import IMAGE, Engine
 
 pytestmark = [pytest.mark.needs("docker"), pytest.mark.timeout(300)]
@@ -253,3 +257,31 @@ def test_config_names_compose_files(stack: Any, check: Check, port: int) -> None
         ("db:80/tcp", port + 1),
     ]
     assert document["exit_code"] == 0
+
+
+def test_port_that_only_the_engine_may_bind(engine: Engine, stack: Any) -> None:
+    """Below the unprivileged ports a user's compose file is free where the engine is root's, as `up` then shows."""
+    own = stack("shop").write({"web": ["81:80"]})
+    program = ["setpriv", "--bounding-set=-net_bind_service", "--inh-caps=-net_bind_service", "--"]
+
+    def check() -> tuple[str, str, int]:
+        command = [*program, *PORTGUARD, "check", "--json"]
+        done = engine.ns.run(command, capture_output=True, text=True, cwd=own.directory, env=engine.environ())
+        return entry(json.loads(done.stdout))
+
+    before = check()
+    os.chown(engine.socket, NOBODY, -1)
+    try:
+        rootless = check()
+    finally:
+        os.chown(engine.socket, 0, -1)
+    (own.directory / "portguard.toml").write_text("[ports]\nplain = 81\n")
+    plain = check()
+    (own.directory / "portguard.toml").write_text('[ports.front]\nport = 81\nservice = "web"\n')
+    by_service = check()
+    up = own.up()
+    during = check()
+
+    assert (before, by_service, up) == (("free", "none", 0), ("free", "none", 0), 0)
+    assert rootless == plain == ("unavailable", "permission", 1)
+    assert during == ("ours", "listener", 0)
