@@ -6,7 +6,7 @@ import os
 
 from portguard.api import numbers
 from portguard.api.project import Project, block_at, block_notes, directory_of, is_same, preferred_in
-from portguard.errors import ConfigError, LookupFailedError, PortguardError
+from portguard.errors import LookupFailedError, PortguardError
 from portguard.model import Declaration, Source
 from portguard.rules.ownership import Us
 
@@ -104,7 +104,7 @@ def _read(files: ComposeFiles, environ: Mapping[str, str], *, by_compose: bool) 
         text = command.compose_config(files.directory, files.paths, environ, deadline=_PLUGIN_DEADLINE)
     except LookupFailedError as error:
         what = f"docker compose config: {error.message}"
-        raise ConfigError((what,), "leave out --compose-config to have the files read by portguard") from error
+        raise LookupFailedError(what, "leave out --compose-config to have the files read by portguard") from error
     found = compose.from_config_json(text, working_dir=files.directory)
     return found._replace(files=files.paths)
 

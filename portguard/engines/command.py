@@ -9,12 +9,12 @@ import os
 import time
 
 from portguard.engines import containers
-from portguard.errors import LookupFailedError
+from portguard.errors import ConfigError, LookupFailedError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import subprocess
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Container, Mapping, Sequence
     from typing import Any
 
     from portguard.rules.attribution import Running
@@ -58,15 +58,21 @@ def stop(engine: str, identifier: str, environ: Mapping[str, str], *, deadline: 
 
 
 def compose_config(directory: str, files: Sequence[str], environ: Mapping[str, str], *, deadline: float) -> str:
-    """Return the project of these files as `docker compose config` resolves it, as JSON. Raises LookupFailedError."""
+    """Return the project of these files as `docker compose config` resolves it, as JSON.
+
+    Raises ConfigError when it refuses them (or there is no plugin), LookupFailedError when it cannot be run or hangs.
+    """
     named = [word for path in files for word in ("--file", path)]
     command = ["docker", "compose", "--project-directory", directory, *named, "config", "--format", "json"]
-    output, _ = _run(command, environ, time.monotonic() + deadline)
+    output, code = _run(command, environ, time.monotonic() + deadline, accepted=range(256))
+    if code != 0:
+        what = f"docker compose config: docker failed with exit code {code}"
+        raise ConfigError((what,), "see what it says: docker compose config; or leave out --compose-config")
     return os.fsdecode(output)
 
 
 def _run(
-    command: Sequence[str], environ: Mapping[str, str], end: float, accepted: tuple[int, ...] = (0,)
+    command: Sequence[str], environ: Mapping[str, str], end: float, accepted: Container[int] = (0,)
 ) -> tuple[bytes, int]:
     """Return what a command printed, and its exit code. Raises LookupFailedError when it is late, missing or fails."""
     import subprocess  # only for engines without a socket

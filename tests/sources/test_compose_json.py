@@ -79,7 +79,7 @@ def test_yaml_is_loaded_only_when_a_compose_file_is_read() -> None:
 
 
 def test_the_plugin_resolves_where_it_was_asked_to(tmp_path: Path, portguard: Run) -> None:
-    """`check --compose-config` takes what `docker compose config` prints; without the plugin that is a clear error."""
+    """`check --compose-config` takes what `docker compose config` prints; it refuses: exit 2, it cannot be run: 3."""
     (tmp_path / "compose.yaml").write_text("services: {web: {image: x, ports: ['1:1']}}\n")
     tools = tmp_path / "tools"
     tools.mkdir()
@@ -98,11 +98,15 @@ def test_the_plugin_resolves_where_it_was_asked_to(tmp_path: Path, portguard: Ru
     done = portguard("check", "--compose-config", "--json", env=environ)
     docker.write_text("#!/bin/sh\nexit 1\n")
     refused = portguard("check", "--compose-config", env=environ)
+    docker.chmod(0o644)
+    unable = portguard("check", "--compose-config", env={**environ, "PATH": str(tools)})
 
     (entry,) = json.loads(done.stdout)["data"]["ports"]
     assert (entry["name"], entry["port"], entry["service"]) == ("web:80/tcp", port, "web")
     called = (tmp_path / "called").read_text()
     assert called.startswith("compose --project-directory ")
     assert called.endswith("config --format json\n")
-    assert refused.returncode == 2
+    assert (refused.returncode, unable.returncode) == (2, 3)
     assert "leave out --compose-config" in refused.stderr
+    assert "docker cannot be run" in unable.stderr
+    assert "leave out --compose-config" in unable.stderr
