@@ -12,7 +12,7 @@ import time
 from portguard.api import ending
 from portguard.api import holders as search
 from portguard.api.aims import Aims, keys_of, rows_of, typed
-from portguard.api.place import somewhere, working_directory
+from portguard.api.place import somewhere
 from portguard.errors import LookupFailedError, UsageError
 from portguard.model import KillReport
 from portguard.rules import addresses, explain, guard, ownership, verdicts
