@@ -14,7 +14,8 @@ import time
 from portguard._contexts import suppress
 from portguard.errors import LockTimeoutError, StateError
 
-LOCK_DEADLINE = 5.0  # seconds
+LOCK_DEADLINE = 5.0  # seconds that one process may keep it
+_LONGEST_WAIT = 30.0  # seconds in which it goes from one process to the next, and never to this one
 # Soon the same for everybody who waits: longer pauses for those who wait longer would starve them.
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.0005, 0.005  # seconds
 _LOCK_OFFSET = 1 << 40  # beyond all data: Windows' locks are mandatory
@@ -40,7 +41,7 @@ def open_private(path: str, directory: int, name: str, flags: int) -> int:
 
 
 def open_locked(path: str, directory: int, name: str, deadline: float) -> int:
-    """Open a file, made if need be, and lock it. Raises LockTimeoutError after `deadline` seconds."""
+    """Open a file, made if need be, and lock it. Raises LockTimeoutError when one process keeps it for `deadline` s."""
     end = time.monotonic() + deadline
     while True:
         fd = open_private(path, directory, name, os.O_RDWR | os.O_CREAT)
@@ -114,20 +115,29 @@ else:
 
 
 def _lock(fd: int, end: float, path: str) -> None:
-    pause = _FIRST_PAUSE
+    """Wait for the lock until `end`, and on while it goes from hand to hand: then nobody hangs, there are just many."""
+    now = time.monotonic()
+    pause, patience, last = _FIRST_PAUSE, end - now, now + max(_LONGEST_WAIT, end - now)
+    look = now + patience / 2
+    seen: int | None = None
     while True:
         try:
             return _try_lock(fd)
         except OSError as error:
             if error.errno not in (errno.EWOULDBLOCK, errno.EACCES, errno.EAGAIN, errno.EDEADLK):
                 raise
-        if time.monotonic() >= end:
+        now = time.monotonic()
+        if now >= look:
             pid = lock_holder(fd)
-            who = "another process" if pid is None else f"process {pid}"
-            raise LockTimeoutError(
-                f"the lease table {path} is locked by {who}",
-                "see what it does, and end it if it hangs" + ("" if pid is None else f": ps -fp {pid}"),
-            )
+            if now >= end and (pid is None or pid == seen or now >= last):
+                who = "another process" if pid is None else f"process {pid}"
+                raise LockTimeoutError(
+                    f"the lease table {path} is locked by {who}",
+                    "see what it does, and end it if it hangs" + ("" if pid is None else f": ps -fp {pid}"),
+                )
+            if now >= end:
+                end = now + patience
+            seen, look = pid, end
         # A section takes microseconds; sleeping longer only when somebody is slow. The jitter parts the sleepers.
         time.sleep(pause * (os.urandom(1)[0] + 1) / 256)
         pause = min(pause * 2, _LONGEST_PAUSE)

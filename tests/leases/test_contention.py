@@ -3,22 +3,30 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
+import functools
 import multiprocessing
 import os
 import random
+import select
 import signal
 import subprocess
 import time
 from collections import Counter
+from collections.abc import Iterator
 
 import pytest
 
 import portguard
-from portguard.leases.table import readable
+from portguard.errors import LockTimeoutError
+from portguard.leases import files
+from portguard.leases.table import locked, name_of, readable
 from portguard.system import kernel
 from tests.amount import examples
 from tests.conftest import PORTGUARD
-from tests.worlds.netns import run_in_netns
+from tests.worlds.netns import descendants, run_in_netns
+from tests.worlds.processes import fork, is_of_main
+from tests.worlds.store import state_directory
 
 _TTL = 3_600  # seconds; longer than any test
 _PROCESSES = 64
@@ -62,6 +70,58 @@ def test_64_processes_lease_12800_ports_and_share_none() -> None:
     assert_each_has_its_own(200)
 
 
+# --- a lock that many want ------------------------------------------------------------------------
+
+_TURN, _TURNS = 0.1, 30  # seconds that one process has it; processes
+_KEPT = 2.0  # seconds that one may keep it
+
+
+def take_turns(fd: int, turns: int) -> None:
+    """Have the lock for a moment, and hand it to a child, which does the same; in between nobody gets it."""
+    # The one open file is everybody's; whoever asks anew is whom the kernel names.
+    fcntl.flock(fd, fcntl.LOCK_SH if turns % 2 else fcntl.LOCK_EX)
+    select.select([], [], [], _TURN)
+    if turns > 1:
+        os.waitpid(fork(functools.partial(take_turns, fd, turns - 1)), 0)
+
+
+@contextlib.contextmanager
+def handed_on() -> Iterator[None]:
+    """Have the lock of the table go from process to process meanwhile."""
+    with locked(str(state_directory()), kernel.host_key()):
+        pass  # there is one now
+    fd = os.open(state_directory() / name_of(kernel.host_key()), os.O_RDWR)
+    fcntl.flock(fd, fcntl.LOCK_EX)
+    pid = fork(functools.partial(take_turns, fd, _TURNS))
+    os.close(fd)
+    try:
+        yield
+    finally:
+        for below in (pid, *descendants(pid)):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(below, signal.SIGKILL)
+        os.waitpid(pid, 0)
+
+
+def locked_in_time() -> contextlib.AbstractContextManager[object]:
+    """Return the lock of the table, to be entered in time."""
+    return locked(str(state_directory()), kernel.host_key(), deadline=_KEPT)
+
+
+def test_whoever_only_has_to_queue_gets_the_lock_in_the_end() -> None:
+    """The deadline is for one process that keeps the lock; others that have it in turn for longer are waited for."""
+    began = time.monotonic()
+    with handed_on(), locked_in_time():
+        assert time.monotonic() - began > (_TURNS - 1) * _TURN > _KEPT
+
+
+def test_nobody_queues_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    """There is an end to waiting for others who have it in turn as well."""
+    monkeypatch.setattr(files, "_LONGEST_WAIT", _KEPT)
+    with handed_on(), pytest.raises(LockTimeoutError, match="is locked by process"), locked_in_time():
+        pytest.fail("it could be had")
+
+
 # --- interrupted callers --------------------------------------------------------------------------
 
 _FREE = [*PORTGUARD, "free", "--ttl", str(_TTL)]
@@ -86,12 +146,6 @@ def interrupt(after: float) -> tuple[int, str, str]:
         child.send_signal(signal.SIGINT)
         out, err = child.communicate(timeout=60)
         return child.returncode, out, err
-
-
-def is_of_main(err: str) -> bool:
-    """Whether a traceback went through the command's `main`, where the edge is; before it, Python still imports."""
-    start = f'File "{os.path.join(os.path.dirname(portguard.__file__), "cli", "main.py")}", line '
-    return any(start in line and line.endswith(", in main") for line in err.splitlines())
 
 
 @pytest.mark.scaled

@@ -31,7 +31,6 @@ pytestmark = [
 ]
 
 SEED = "PORTGUARD_TEST_SEED"
-MINUTES = "PORTGUARD_TEST_MINUTES"
 _DAILY, _WHOLE = 1.0, 60.0  # minutes
 _CATCHING = 60.0  # seconds in which a broken rule has to be noticed
 
@@ -65,11 +64,6 @@ STATES: dict[Kind, set[str]] = {
 def new_seed() -> str:
     """Return a seed: the one that is asked for, or a fresh one."""
     return os.environ.get(SEED) or secrets.token_hex(4)
-
-
-def minutes() -> float:
-    """Return how long to hunt."""
-    return float(os.environ.get(MINUTES) or (_WHOLE if os.environ.get(amount.WHOLE) == "1" else _DAILY))
 
 
 def has_fault(world: World, broken: Callable[[], None] | None = None) -> bool:
@@ -115,7 +109,7 @@ def assert_right(result: Result, seed: str) -> None:
 def test_every_verdict_is_what_a_server_meets(capsys: pytest.CaptureFixture[str]) -> None:
     """In random worlds no verdict, cause, holder or suggestion is wrong, and each kind of all that there is occurs."""
     seed = new_seed()
-    result = hunt(seed, minutes() * 60)
+    result = hunt(seed, amount.minutes(_DAILY, _WHOLE) * 60)
     with capsys.disabled():
         sys.stdout.write(f"\n{SEED}={seed}\n{result}\n")
     assert_right(result, seed)

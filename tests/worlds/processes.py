@@ -12,6 +12,8 @@ import traceback
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+import portguard
+
 _TIMEOUT = 30.0
 
 
@@ -97,3 +99,9 @@ def is_at_the_table(pid: int) -> bool:
 def _is_writable(pid: int, descriptor: str) -> bool:
     fields = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/fdinfo/{descriptor}").read_text().splitlines())
     return int(fields["flags"], 8) & os.O_ACCMODE == os.O_RDWR
+
+
+def is_of_main(err: str) -> bool:
+    """Whether a traceback went through the command's `main`, where the edge is; before it, Python still imports."""
+    start = f'File "{os.path.join(os.path.dirname(portguard.__file__), "cli", "main.py")}", line '
+    return any(start in line and line.endswith(", in main") for line in err.splitlines())

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
-from portguard.leases.table import Lease, readable
+from portguard.leases.table import Lease, nobody_is_known_dead, readable
 from portguard.system import kernel
 
 
@@ -14,9 +15,12 @@ def state_directory() -> Path:
     return Path(os.environ["PORTGUARD_STATE_DIR"])
 
 
-def leases() -> dict[int, Lease]:
-    """Return all unexpired leases of the running test's store by port, each looked up by itself."""
-    with readable(str(state_directory()), kernel.host_key()) as table:
+def leases(is_alive: Callable[[int, int], bool] = nobody_is_known_dead) -> dict[int, Lease]:
+    """Return all unexpired leases of the running test's store by port, each looked up by itself.
+
+    With `is_alive`, without those that ended with their process.
+    """
+    with readable(str(state_directory()), kernel.host_key(), is_alive=is_alive) as table:
         if table is None:
             return {}
         found = ((port, table.lease(port)) for port in range(65_536))
