@@ -94,15 +94,31 @@ def _recalled(place: str, name: str, key: tuple[Any, ...]) -> Config | None:
         return None
     finally:
         os.close(fd)
+    answer = _answer_in(content, _written(key))
+    if answer is None:
+        return None
     try:
-        stored, answer, copy = marshal.loads(content)  # noqa: S302 - our own file, seen to be
-        if stored != key or answer != copy:  # what a disk has damaged is damaged once
-            return None
-        rows, compose_files, ignored = marshal.loads(answer)  # noqa: S302
+        rows, compose_files, ignored = marshal.loads(answer)  # noqa: S302 - our own file, whole
         items = tuple(_declaration(*row) for row in rows)
     except (EOFError, ValueError, TypeError):
         return None
     return Config(items, compose_files, ignored)
+
+
+def _written(key: tuple[Any, ...]) -> bytes:
+    """Return the key as it begins the file: in version 2, which writes equal things equally."""
+    return marshal.dumps(key, 2)
+
+
+def _answer_in(content: bytes, head: bytes) -> bytes | None:
+    """Return the answer that stands twice behind `head`; None for another head, and for what a disk has damaged.
+
+    Compared, and not loaded: marshal takes what it is given for whole, and gigabytes for a damaged length.
+    """
+    middle, is_odd = divmod(len(content) + len(head), 2)
+    answer = content[len(head) : middle]
+    is_whole = content.startswith(head) and not is_odd and answer == content[middle:]
+    return answer if is_whole else None
 
 
 def _declaration(name: str, port: int, declared: int, source: tuple[str, int], *rest: Any) -> Declaration:
@@ -112,7 +128,7 @@ def _declaration(name: str, port: int, declared: int, source: tuple[str, int], *
 def _remember(place: str, name: str, key: tuple[Any, ...], config: Config) -> None:
     rows: Any = [(*item[:3], tuple(item.source), *item[4:]) for item in config.declarations]
     answer = marshal.dumps((rows, config.compose_files, config.ignored))
-    content = marshal.dumps((key, answer, bytes(bytearray(answer))))  # another object: equal ones are stored once
+    content = _written(key) + answer + answer
     if len(content) >= _LONGEST:
         return
     directory = -1

@@ -31,6 +31,9 @@ _VERSION = 2
 _UNWRITTEN = 0
 _PORTS = 65536
 _END = struct.Struct("<Q")
+
+
+_PAGE = 4096  # bytes
 _RECORD = struct.Struct("<QQIHH")  # taken at, start of the process, its pid, protocol bits, kind
 _RECORD_SIZE = 512  # the rest: what for, NUL, on which addresses, NUL, where it was taken, NUL; cut where it is longer
 _WORD_SIZE = 48
@@ -117,9 +120,7 @@ class Table:
     def leases(self) -> dict[int, Lease]:
         """Return all unexpired leases by port."""
         data = read_at(self._fd, _PORTS * END_SIZE, ENDS_AT)
-        ends = _END.iter_unpack(data[: len(data) // END_SIZE * END_SIZE])
-        found = ((port, self.lease(port)) for port, (end,) in enumerate(ends) if end)
-        return {port: lease for port, lease in found if lease is not None}
+        return {port: lease for port in _with_end(data) if (lease := self.lease(port)) is not None}
 
     def _record(self, port: int, expires: int) -> Lease:
         data = read_at(self._fd, _RECORD_SIZE, _RECORDS_AT + port * _RECORD_SIZE).ljust(_RECORD_SIZE, b"\0")
@@ -154,6 +155,15 @@ class Table:
         """Whether `port` still carries exactly this lease; texts may be cut, and do not count."""
         there = self.lease(port)
         return there is not None and there[:6] == lease[:6]
+
+
+def _with_end(data: bytes) -> Iterator[int]:
+    """Yield the ports whose end is set; pages without any are passed over at once. 0 is no port, whatever is there."""
+    for start in range(0, len(data), _PAGE):
+        page = data[start : start + _PAGE]
+        if page.strip(b"\0"):
+            ends = memoryview(page[: len(page) // END_SIZE * END_SIZE]).cast("Q")
+            yield from (port for port, end in enumerate(ends, start // END_SIZE) if end and port)
 
 
 @contextmanager

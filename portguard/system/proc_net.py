@@ -7,6 +7,7 @@ import struct
 
 from portguard.errors import LookupFailedError
 from portguard.model import Socket, TableRow
+from portguard.rules.ranges import LAST_PORT
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
     from portguard.model import Protocol
 
+_U32, _U64 = 0xFFFF_FFFF, 0xFFFF_FFFF_FFFF_FFFF
 _TCP_STATES = {
     "01": "established",
     "02": "syn-sent",
@@ -73,7 +75,8 @@ def _peer(line: str) -> tuple[str, int] | tuple[None, None]:
     """Return the other end of a line that `parse` could read; where that part alone is torn, none."""
     try:
         address, port = line.split()[2].split(":")
-        return (_address(address), int(port, 16)) if int(port, 16) else (None, None)
+        number = _number(port, 16, LAST_PORT)
+        return (_address(address), number) if number else (None, None)
     except (IndexError, ValueError, struct.error):
         return None, None
 
@@ -83,8 +86,8 @@ def parse(line: str, protocol: Protocol) -> Socket | None:
     fields = line.split()
     try:
         address, port = fields[1].split(":")
-        state, uid, inode = fields[3], int(fields[7]), int(fields[9])
-        return Socket(protocol, _address(address), int(port, 16), _state(state, protocol), None, uid, inode)
+        number, uid, inode = _number(port, 16, LAST_PORT), _number(fields[7], 10, _U32), _number(fields[9], 10, _U64)
+        return Socket(protocol, _address(address), number, _state(fields[3], protocol), None, uid, inode)
     except (IndexError, ValueError, struct.error):
         return None
 
@@ -95,8 +98,16 @@ def _state(code: str, protocol: Protocol) -> str:
     return _TCP_STATES.get(code, "unknown")
 
 
+def _number(text: str, base: int, most: int) -> int:
+    """Return a number of the table; ValueError for what the kernel would not write: signs, underscores, any larger."""
+    number = int(text, base) if text.isascii() and text.isalnum() else -1
+    if not 0 <= number <= most:
+        raise ValueError(text)
+    return number
+
+
 def _address(text: str) -> str:
     """Decode an address: 32-bit words in the host's byte order, in hexadecimal."""
-    words = [int(text[index : index + 8], 16) for index in range(0, len(text), 8)]
-    packed = struct.pack(f"={len(words)}I", *words)
-    return _socket.inet_ntop(_socket.AF_INET if len(words) == 1 else _socket.AF_INET6, packed)
+    count = len(text) // 8
+    packed = struct.pack(f"={count}I", *struct.unpack(f">{count}I", bytes.fromhex(text)))
+    return _socket.inet_ntop(_socket.AF_INET if count == 1 else _socket.AF_INET6, packed)

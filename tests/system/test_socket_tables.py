@@ -12,7 +12,6 @@ import struct
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -26,6 +25,7 @@ from portguard.model import Socket
 from portguard.system import proc_net, sock_diag, sockets
 from tests.amount import examples
 from tests.worlds import netns, users
+from tests.worlds.netlink import kernel, message
 
 Protocol = Literal["tcp", "udp"]
 
@@ -419,23 +419,6 @@ _LINE_V4 = (
 )
 
 
-@contextlib.contextmanager
-def _kernel(answers: list[bytes]) -> Iterator[Callable[[], socket.socket]]:
-    """Stand in for netlink: a socket whose other end answers with these datagrams, then with nothing."""
-    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    with ours, theirs:
-        for answer in answers:
-            theirs.send(answer)
-        theirs.shutdown(socket.SHUT_WR)
-        ours.settimeout(5)
-        yield lambda: ours
-
-
-def _message(kind: int, payload: bytes, length: int | None = None) -> bytes:
-    size = 16 + len(payload) if length is None else length
-    return struct.pack("=IHHII", size, kind, 0, 1, 0) + payload + b"\0" * (-len(payload) % 4)
-
-
 _KINDS = (20, 20, 20, 20, 2, 3, 1, 0)
 _STARTS = (b"", b"\x02\x0a", b"\x0a\x0a", b"\x0a\x07", b"\x02\xff", b"\x63\x01")
 
@@ -450,7 +433,7 @@ def _datagram(data: bytes) -> bytes:
         payload, data = data[1 : size + 1], data[size + 1 :]
         start = _STARTS[len(payload) % len(_STARTS)]
         lie = 16 + sum(payload[:3]) if payload[:1] > b"\xe0" else None
-        parts.append(_message(_KINDS[size % len(_KINDS)], start + payload, lie))
+        parts.append(message(_KINDS[size % len(_KINDS)], start + payload, lie))
     return b"".join(parts)
 
 
@@ -462,7 +445,7 @@ def test_nonsense_from_netlink_is_a_failed_lookup(data: bytes, protocol: Protoco
     """Whatever netlink sends, the look-up returns sockets on that port or raises LookupFailedError, nothing else."""
     middle = len(data) // 2
     answers = [_datagram(data[:middle]), _datagram(data[middle:])] if data[0] < 0x80 else [data]
-    with _kernel(answers) as connect, contextlib.suppress(LookupFailedError):
+    with kernel(answers) as connect, contextlib.suppress(LookupFailedError):
         assert all(row.port == 80 for row in sock_diag.find(protocol, 80, connect=connect))
 
 
@@ -470,22 +453,22 @@ def test_nonsense_from_netlink_is_a_failed_lookup(data: bytes, protocol: Protoco
 @pytest.mark.parametrize(
     "answer",
     [
-        pytest.param(_message(20, b""), id="empty row"),
-        pytest.param(_message(20, b"\x63" * 72), id="row of an unknown family"),
-        pytest.param(_message(20, b"\x02\x0a", 15), id="shorter than its header"),
-        pytest.param(_message(20, b"\x02\x0a", 2**32 - 1), id="longer than the datagram"),
-        pytest.param(_message(2, b""), id="empty error"),
-        pytest.param(_message(2, struct.pack("=i", 0)), id="error 0"),
-        pytest.param(_message(2, struct.pack("=i", -(2**31))), id="no errno"),
-        pytest.param(_message(2, struct.pack("=i", 5)), id="positive errno"),
-        pytest.param(_message(3, b""), id="empty end"),
-        pytest.param(_message(3, struct.pack("=i", -2)), id="end with an errno"),
+        pytest.param(message(20, b""), id="empty row"),
+        pytest.param(message(20, b"\x63" * 72), id="row of an unknown family"),
+        pytest.param(message(20, b"\x02\x0a", 15), id="shorter than its header"),
+        pytest.param(message(20, b"\x02\x0a", 2**32 - 1), id="longer than the datagram"),
+        pytest.param(message(2, b""), id="empty error"),
+        pytest.param(message(2, struct.pack("=i", 0)), id="error 0"),
+        pytest.param(message(2, struct.pack("=i", -(2**31))), id="no errno"),
+        pytest.param(message(2, struct.pack("=i", 5)), id="positive errno"),
+        pytest.param(message(3, b""), id="empty end"),
+        pytest.param(message(3, struct.pack("=i", -2)), id="end with an errno"),
         pytest.param(b".", id="one byte"),
     ],
 )
 def test_each_nonsense_from_netlink_is_a_failed_lookup(answer: bytes) -> None:
     """Each kind of wrong answer is the one error of ours, and never an empty table."""
-    with _kernel([answer]) as connect, pytest.raises(LookupFailedError, match=r"^netlink sock_diag: "):
+    with kernel([answer]) as connect, pytest.raises(LookupFailedError, match=r"^netlink sock_diag: "):
         sock_diag.find("tcp", 80, connect=connect)
 
 
@@ -494,13 +477,13 @@ def test_sense_from_netlink_is_read() -> None:
     """The same stand-in with a real message gives the socket, so that the test above cannot pass on errors alone."""
     source = struct.pack("!HH16s16s", 80, 0, socket.inet_pton(socket.AF_INET, "127.0.0.1"), b"").ljust(48, b"\0")
     payload = struct.pack("=BBBB", socket.AF_INET, 10, 0, 0) + source + struct.pack("=IIIII", 0, 0, 0, 1000, 4711)
-    done = _message(3, struct.pack("=i", 0))
-    with _kernel([_message(20, payload) + done, done]) as connect:
+    done = message(3, struct.pack("=i", 0))
+    with kernel([message(20, payload) + done, done]) as connect:
         assert sock_diag.find("tcp", 80, connect=connect) == [
             Socket("tcp", "127.0.0.1", 80, "listen", None, 1000, 4711)
         ]
-    answers = [_message(20, payload) + done, _message(3, struct.pack("=i", -2))]
-    with _kernel(answers) as connect, pytest.raises(LookupFailedError, match="No such file"):
+    answers = [message(20, payload) + done, message(3, struct.pack("=i", -2))]
+    with kernel(answers) as connect, pytest.raises(LookupFailedError, match="No such file"):
         sock_diag.find("tcp", 80, connect=connect)
 
 

@@ -1,0 +1,51 @@
+"""Every reader holds against every stored input, and against some new ones each day."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import pytest
+
+from tests import amount
+from tests.fuzz import HERE, TARGETS, harness, inputs, mutate
+from tests.fuzz.measure import MEGABYTES, SECONDS, Watch
+from tests.fuzz.minimize import name_of
+from tests.oracle.test_oracle import MINUTES, new_seed
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="netlink, /proc and memory's peak are Linux's")
+
+_DAILY, _WHOLE = 1.0, 60.0  # seconds for each target
+_CORPUS_LIMIT = 500 * 1024  # bytes, of all targets
+
+
+def seconds() -> float:
+    """Return how long to try new inputs of one target."""
+    minutes = os.environ.get(MINUTES)
+    return float(minutes) * 60 if minutes else _WHOLE if os.environ.get(amount.WHOLE) == "1" else _DAILY
+
+
+@pytest.mark.scaled
+@pytest.mark.timeout(2 * 3600)
+@pytest.mark.parametrize("target", TARGETS)
+def test_every_input_is_answered(target: str) -> None:
+    """Stored and new inputs: an answer or our own error, nothing that contradicts itself, under a second, 100 MB."""
+    stored = inputs(target)
+    fuzz = harness(target)
+    for data in stored:  # what is imported, and remembered once, is not the inputs' doing
+        fuzz(data)
+    watch = Watch(fuzz)
+    for data in stored:
+        watch(data)
+    mutate.run(watch, stored, seconds(), new_seed())
+    assert watch.executions > len(stored)
+    assert watch.slowest < SECONDS, watch.slowest_input
+    assert watch.grown() < MEGABYTES
+
+
+def test_the_corpus_is_small_and_named_by_its_content() -> None:
+    """No target is without inputs, all together are small, and none was changed on its way into the repository."""
+    paths = [path for library in ("corpus", "regressions") for path in HERE.glob(f"{library}/*/*")]
+    assert {path.parent.name for path in HERE.glob("corpus/*/*")} == set(TARGETS)
+    assert sum(path.stat().st_size for path in paths) < _CORPUS_LIMIT
+    assert [path for path in paths if path.name != name_of(path.read_bytes())] == []
