@@ -236,8 +236,15 @@ def relation_of(container: Container, service: str | None, us: Us, engines: Engi
     running = engines.running.get(container.id)
     is_oneoff = running is not None and running.is_oneoff
     directory = container.compose.working_dir if container.compose is not None else None
-    real = os.path.realpath(directory) if directory and os.path.isabs(directory) else None
-    return ownership.relate(service, us, container, real, is_oneoff=is_oneoff)
+    return ownership.relate(service, us, container, _real(directory), is_oneoff=is_oneoff)
+
+
+def _real(directory: str | None) -> str | None:
+    """Return the real path of the directory a label names, None for what cannot be one."""
+    try:
+        return os.path.realpath(directory) if directory and os.path.isabs(directory) else None
+    except ValueError:  # with a NUL in it, or half of a surrogate pair
+        return None
 
 
 def published_by(protocol: Protocol, wanted: Sequence[str], port: int, engines: Engines) -> tuple[Holder, ...]:

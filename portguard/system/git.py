@@ -50,13 +50,15 @@ def _worktree(root: str, mark: str) -> Worktree:
 
 
 def _read(path: str) -> str:
+    """Return what the file says, "" where it cannot be read, or says what no path and no branch can be."""
     try:
         fd = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0))
     except OSError:
         return ""
     try:
-        return os.fsdecode(os.read(fd, _LIMIT)).strip()
+        content = os.read(fd, _LIMIT)
     except OSError:
         return ""
     finally:
         os.close(fd)
+    return "" if b"\0" in content else os.fsdecode(content).strip()

@@ -23,6 +23,11 @@ def _read(path: str) -> str | None:
         os.close(fd)
 
 
+def _is_number(text: str) -> bool:
+    """Whether this is a number that may be about ports; Python takes no thousands of digits for one."""
+    return text.isdigit() and len(text) <= len("65536")
+
+
 def ephemeral_range(proc: str = "/proc", platform: str = sys.platform) -> Range | None:
     """Return the inclusive range this kernel assigns by itself, None if unknown (ip-sysctl.rst, ip_local_port_range).
 
@@ -31,7 +36,7 @@ def ephemeral_range(proc: str = "/proc", platform: str = sys.platform) -> Range 
     if platform != "linux":
         return (49152, 65535)
     parts = (_read(f"{proc}/sys/net/ipv4/ip_local_port_range") or "").split()
-    if len(parts) != 2 or not all(part.isdigit() for part in parts):
+    if len(parts) != 2 or not all(map(_is_number, parts)):
         return None
     return int(parts[0]), int(parts[1])
 
@@ -41,7 +46,7 @@ def reserved_ports(proc: str = "/proc") -> tuple[Range, ...]:
     ranges = []
     for part in (_read(f"{proc}/sys/net/ipv4/ip_local_reserved_ports") or "").split(","):
         first, dash, last = part.strip().partition("-")
-        if first.isdigit() and (not dash or last.isdigit()):
+        if _is_number(first) and (not dash or _is_number(last)):
             ranges.append((int(first), int(last) if dash else int(first)))
     return tuple(ranges)
 
@@ -51,7 +56,7 @@ def unprivileged_port_start(proc: str = "/proc", platform: str = sys.platform) -
     if platform != "linux":
         return 0 if platform == "win32" else 1024
     text = _read(f"{proc}/sys/net/ipv4/ip_unprivileged_port_start") or ""
-    return int(text) if text.isdigit() else 1024
+    return int(text) if _is_number(text) else 1024
 
 
 def host_key(proc: str = "/proc", platform: str = sys.platform) -> str:

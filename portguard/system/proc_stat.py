@@ -11,6 +11,7 @@ from portguard.model import ProcessStat
 
 _KERNEL_THREAD = 0x00200000  # PF_KTHREAD, include/linux/sched.h
 _FIELDS = 20  # up to the start time
+_NEVER = 1 << 64  # clock ticks; the kernel counts them in 64 bits
 _LIMIT = 4096  # bytes; a name has at most 64 of them
 _ENDED = ("Z", "X", "x")
 
@@ -33,7 +34,7 @@ def read(pid: int, *, proc: str = "/proc") -> ProcessStat | None:
         started = int(fields[_FIELDS - 2])
     except (ValueError, IndexError):
         return None
-    if parent < 0:
+    if parent < 0 or not 0 <= started < _NEVER:
         return None
     name = os.fsdecode(head.partition(b"(")[2])
     is_ended = state.decode("ascii", "replace") in _ENDED

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 _COMM_LENGTH = 15  # bytes of a name that Linux keeps: TASK_COMM_LEN in include/linux/sched.h, without its NUL
 _STATUS_SIZE = 1024  # bytes of /proc/PID/status up to the users, with room to spare
 _DELETED = " (deleted)"
+_NO_DATE = 253_402_300_800  # seconds since the epoch: the year 10,000
 
 
 def describe(pid: int, *, proc: str = "/proc", platform: str = sys.platform) -> Process:
@@ -72,8 +73,15 @@ class _Host:
         if not self._booted:
             # It stands behind the interrupts, which can be many.
             found = _read(f"{self.proc}/stat").partition(b"\nbtime ")[2].split(None, 1)
-            self._booted.append(float(found[0]) if found and found[0].isdigit() else None)
+            is_time = bool(found) and found[0].isdigit() and len(found[0]) <= len(str(_NO_DATE))
+            self._booted.append(float(found[0]) if is_time else None)
         return self._booted[0]
+
+    def time_of(self, ticks: int) -> float | None:
+        """Return what time it was then, None where the boot time is not known, and for what no calendar has."""
+        booted = self.booted()
+        time = None if booted is None else ticks / self.ticks + booted
+        return time if time is not None and time < _NO_DATE else None
 
     def user(self, uid: int) -> str:
         if uid not in self._users:
@@ -109,7 +117,6 @@ def _by_proc(pid: int, host: _Host) -> Process:
     stat = proc_stat.read(pid, proc=host.proc)
     if stat is None:
         return Process(pid)
-    booted = host.booted()
     uids = _uids(f"{here}/status")
     cwd = None if stat.is_ended else _link(f"{here}/cwd")
     return Process(
@@ -118,7 +125,7 @@ def _by_proc(pid: int, host: _Host) -> Process:
         user=host.user(uids[0]) if uids else None,
         exe=None if stat.is_ended else _link(f"{here}/exe") or _named_program(here),
         cwd=cwd,
-        started_at=None if booted is None else stat.started / host.ticks + booted,
+        started_at=host.time_of(stat.started),
         parent_pid=stat.parent,
         uid=uids[0] if uids else None,
         cwd_is_shared=cwd is not None and _is_same_directory(f"{here}/cwd", cwd),

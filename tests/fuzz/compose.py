@@ -47,7 +47,7 @@ def _judge(project: ComposeProject) -> None:
     assert_unique(project.services)
     for port in project.ports:
         assert port.service in project.services
-        assert_port(port.target)
+        assert 0 <= port.target < 65536  # go-connections takes "8080:0", and so does the reader
         assert_port(port.first)
         assert_port(port.last)
         assert port.first <= port.last

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import FrameType
@@ -19,26 +20,29 @@ TraceFunction = Callable[[FrameType, str, Any], Any]
 
 
 def minimized(fuzz: Callable[[bytes], None], inputs: Iterable[bytes]) -> list[bytes]:
-    """Return those of the inputs, the smallest first, that reach a step from line to line which no smaller one did."""
-    known: set[Arc] = set()
+    """Return those of the inputs, the smallest first, that take a step in portguard which no smaller one did.
+
+    Or one more often, as a power of two tells it.
+    """
+    known: set[tuple[Arc, int]] = set()
     kept: list[bytes] = []
     for data in sorted(set(inputs), key=lambda data: (len(data), data)):
-        new = arcs(fuzz, data) - known
+        new = {(arc, count.bit_length()) for arc, count in arcs(fuzz, data).items()} - known
         if new and sum(map(len, kept)) + len(data) <= BUDGET:
             known |= new
             kept.append(data)
     return kept
 
 
-def arcs(fuzz: Callable[[bytes], None], data: bytes) -> set[Arc]:
-    """Return the steps from line to line that one input takes in portguard."""
-    found: set[Arc] = set()
+def arcs(fuzz: Callable[[bytes], None], data: bytes) -> Counter[Arc]:
+    """Return how often one input makes portguard step from which line to which."""
+    found: Counter[Arc] = Counter()
     last: dict[FrameType, int] = {}
 
     def step(frame: FrameType, event: str, _argument: object) -> TraceFunction | None:
         if event == "call" and not frame.f_code.co_filename.startswith(_PACKAGE):
             return None
-        found.add((frame.f_code.co_filename, last.get(frame, 0), frame.f_lineno))
+        found[frame.f_code.co_filename, last.get(frame, 0), frame.f_lineno] += 1
         last[frame] = frame.f_lineno
         if event == "return":
             last.pop(frame, None)

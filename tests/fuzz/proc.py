@@ -1,4 +1,7 @@
-"""/proc: its tables of sockets, and what it says of a process. The first byte chooses the file, the rest is text."""
+"""/proc: its tables of sockets, and what it says of a process; and the git files of where that works.
+
+The first byte chooses the file, the rest is its text.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from portguard.leases import files
 from portguard.model import Holder, Process, TableRow
 from portguard.render import documents, text
 from portguard.rules import attribution
-from portguard.system import kernel, origin, proc_net, proc_stat, processes, services_file
+from portguard.system import git, kernel, origin, proc_net, proc_stat, processes, services_file
 from tests.fuzz.oracles import assert_address, assert_port, assert_printable, assert_unique, emptied
 
 _PID = 7
@@ -28,7 +31,7 @@ def fuzz(data: bytes) -> None:
     (proc / "net").mkdir()
     (proc / str(_PID)).mkdir()
     content = data[1:_LIMIT]
-    kinds = (_tables, _process, _process, _process, _process, _cgroup, _forwarder, _settings)
+    kinds = (_tables, _process, _process, _process, _process, _cgroup, _forwarder, _settings, _checkout)
     kind = data[0] % len(kinds) if data else 0
     kinds[kind](proc, content, kind)
 
@@ -110,6 +113,22 @@ def _forwarder(proc: Path, content: bytes, _kind: int) -> None:
         served = origin.served_by_conmon(_PID, proc=str(proc))
         assert served is None or attribution.is_container_id(served)
         os.unlink(proc / str(_PID) / "exe")
+
+
+def _checkout(proc: Path, content: bytes, _kind: int) -> None:
+    """Let a checkout's `.git` be that file, then a directory with these files: anybody's process may work in one."""
+    mark = proc / ".git"
+    mark.write_bytes(content)
+    found = git.worktree_of(str(proc / "net"))
+    assert found is not None
+    assert found.root == str(proc)
+    mark.unlink()
+    mark.mkdir()
+    for name in ("HEAD", "commondir"):
+        (mark / name).write_bytes(content)
+    found = git.worktree_of(str(proc))
+    assert found is not None
+    assert found.branch is None or "\0" not in found.branch
 
 
 def _settings(proc: Path, content: bytes, _kind: int) -> None:
