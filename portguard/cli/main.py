@@ -86,7 +86,7 @@ def _run_typer(words: Sequence[str]) -> int:
     try:
         result = app(args=list(words), prog_name="portguard", standalone_mode=False)
     except usage_error as error:
-        error.show()
+        _show(error)
         code = _code(words, 2)
         _answer(words, code, "usage", [error.format_message()], None)
         return code
@@ -97,6 +97,19 @@ def _run_typer(words: Sequence[str]) -> int:
             output.answer("")  # what could not be written is still there, and fails again
         raise
     return result if isinstance(result, int) else 0
+
+
+def _show(error: Any) -> None:
+    """Print a usage error as Typer words it, in which the command line's own words may come from anywhere."""
+    import io  # only on the way out
+
+    from portguard.cli import output  # only on the way out
+    from portguard.render.safe import safe  # only on the way out
+
+    shown = io.StringIO()
+    error.show(file=shown)
+    lines = shown.getvalue().split("\n")
+    output.message("\n".join(line if line.isprintable() else safe(line) for line in lines))
 
 
 def _fail(words: Sequence[str], exit_code: int, code: str, messages: Sequence[str], hint: str | None) -> int:

@@ -98,14 +98,14 @@ def from_services(answer: Any) -> tuple[Running, ...]:
     for entry in _list(answer):
         table = _table(entry)
         spec = _table(table.get("Spec"))
-        name, identifier = spec.get("Name"), table.get("ID")
+        name, identifier = spec.get("Name"), _identifier(table.get("ID"))
         rows = [
             row
             for row in map(_table, _list(_table(table.get("Endpoint")).get("Ports")))
             if row.get("PublishMode") != "host"
         ]
         ports = _ports(rows, "-", "PublishedPort", "TargetPort", "Protocol")
-        if not ports or not isinstance(name, str) or not isinstance(identifier, str):
+        if not ports or not isinstance(name, str) or not identifier:
             continue
         image = _table(_table(spec.get("TaskTemplate")).get("ContainerSpec")).get("Image")
         identity = Container("docker", identifier, name, image if isinstance(image, str) else None)
@@ -144,8 +144,13 @@ def _ports(rows: Any, address: str, public: str, private: str, kind: str) -> tup
 
 def _entries(answer: Any, labels: str) -> Iterator[tuple[dict[str, Any], dict[str, str]]]:
     for entry in map(_table, _list(answer)):
-        if isinstance(entry.get("Id"), str) and entry["Id"]:
+        if _identifier(entry.get("Id")):
             yield entry, _strings(entry.get(labels))
+
+
+def _identifier(value: Any) -> str:
+    """Return an identifier, "" for anything else: it becomes a word of commands."""
+    return value if isinstance(value, str) and value.isascii() and value.isalnum() else ""
 
 
 def _identity(engine: str, identifier: str, name: Any, image: Any, labels: dict[str, str]) -> Container:

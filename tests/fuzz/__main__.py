@@ -11,6 +11,7 @@ import importlib.util
 import json
 import os
 import re
+import resource
 import secrets
 import subprocess
 import sys
@@ -86,12 +87,14 @@ def _guided(target: str, seconds: float, place: Path) -> bool:
     if broken or done.returncode:
         _say(done.stderr[-4000:])
         return True
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    spent = used.ru_utime + used.ru_stime
     figures = json.loads(note.read_text())
     statistics = dict(re.findall(r"stat::(\w+):\s+(\d+)", done.stderr))
     edges, features = re.findall(r"cov: (\d+) ft: (\d+)", done.stderr)[-1]
     _say(
-        f"{target}: {statistics['number_of_executed_units']} executions in {seconds:.0f} s, "
-        f"{statistics['average_exec_per_sec']} a second; {edges} edges, {features} features; "
+        f"{target}: {statistics['number_of_executed_units']} executions in {seconds:.0f} s, {spent:.0f} s of the "
+        f"processor, {statistics['average_exec_per_sec']} a second; {edges} edges, {features} features; "
         f"{figures['grown']:.0f} MB above the start, the slowest input {figures['slowest']:.3f} s, instrumented"
     )
     return False

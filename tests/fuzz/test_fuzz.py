@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+import collections
 import os
 import sys
+from types import ModuleType
+from typing import Any
 
 import pytest
 
+from portguard.api import containers
+from portguard.cli import plain
+from portguard.config import parse
+from portguard.errors import ConfigError
+from portguard.leases import table
+from portguard.rules import draft, env_block
+from portguard.sources import port_spec
+from portguard.system import proc_net, sock_diag
 from tests import amount
 from tests.fuzz import HERE, TARGETS, harness, inputs, mutate
 from tests.fuzz.measure import MEGABYTES, SECONDS, Watch
@@ -41,6 +52,28 @@ def test_every_input_is_answered(target: str) -> None:
     assert watch.executions > len(stored)
     assert watch.slowest < SECONDS, watch.slowest_input
     assert watch.grown() < MEGABYTES
+
+
+BROKEN: dict[str, tuple[ModuleType, str, Any]] = {
+    "config": (parse, "LAST_PORT", 1 << 20),
+    "compose": (port_spec, "variable", lambda *_, **__: "WEB_PORT"),
+    "dotenv": (env_block, "_BOM", "A"),
+    "editors": (draft, "_string", lambda text: text),
+    "netlink": (sock_diag, "parse", lambda payload, _: sock_diag._row(payload, "udp").socket),
+    "proc": (proc_net, "_number", lambda text, base, _: int(text, base)),
+    "engine": (containers, "_real", lambda path: os.path.realpath(path or "/")),
+    "state": (table, "_with_end", lambda _: (0, 1)),
+    "argv": (plain, "_DEFAULTS", plain._DEFAULTS | {"who": {"timeout": 60.0}}),
+}
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_a_broken_reader_is_noticed(target: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With one rule of a reader broken, a stored input tells."""
+    fuzz = harness(target)
+    monkeypatch.setattr(*BROKEN[target])
+    with pytest.raises((AssertionError, ConfigError, ValueError)):
+        collections.deque(map(fuzz, inputs(target)), maxlen=0)
 
 
 def test_the_corpus_is_small_and_named_by_its_content() -> None:
