@@ -131,3 +131,23 @@ def test_every_forbidden_character() -> None:
 def test_spelling(text: str, shown: str) -> None:
     """The escapes are spelled as documented, and letters of all scripts are left alone."""
     assert safe(text) == shown
+
+
+@pytest.mark.parametrize(
+    ("text", "limit", "shown"),
+    [
+        ("abcdef", 6, "abcdef"),
+        ("abcdef", 5, "ab..."),
+        ("a\\bcdef", 7, "a\\\\b..."),
+        ("ab\\cdefg", 6, "ab..."),
+        ("ab\\cdefg", 7, "ab\\\\..."),
+        ("東京東京東京", 5, "東京..."),
+        ("\udc7f\udc80\udcff\udd00", None, "\\udc7f\\x80\\xff\\udd00"),
+        ("\uffff\U0001ffff", None, "\\uffff\\U0001ffff"),
+        ("\ufffe\U000e0000", 9, "\\ufffe..."),
+        ("\x7f\x80", None, "\\x7f\\u0080"),
+    ],
+)
+def test_cuts(text: str, limit: int | None, shown: str) -> None:
+    """A cut keeps as much as there is room for beside the three dots; each kind of escape ends where it should."""
+    assert safe(text, limit) == shown

@@ -18,6 +18,7 @@ from portguard.rules.addresses import (
     is_mapped,
     is_v6,
     overlaps,
+    target,
 )
 
 # Measured in the kernel: rows are holders, columns binders; X where the two exclude each other.
@@ -171,3 +172,49 @@ def test_expand(hosts: list[str]) -> None:
     expected = [address for host in hosts for address in meaning.get(host, [host])]
     found = expand(hosts)
     assert list(found) == sorted(set(expected), key=expected.index)
+
+
+@pytest.mark.parametrize(
+    ("hosts", "last", "expected"),
+    [
+        (["127.0.0.1"], None, "127.0.0.1:80/tcp"),
+        (["::1"], None, "[::1]:80/tcp"),
+        (["*"], 82, "*:80-82/tcp"),
+        (["127.0.0.1", "::1"], None, "127.0.0.1,::1:80/tcp"),
+        (["127.0.0.1", "::1"], 80, "127.0.0.1,::1:80-80/tcp"),
+    ],
+)
+def test_target(hosts: list[str], last: int | None, expected: str) -> None:
+    """An endpoint in a word; brackets where the address alone could be read otherwise (RFC 3986)."""
+    assert target(hosts, 80, "tcp", last) == expected
+
+
+@pytest.mark.parametrize(
+    ("declared", "local", "expected"),
+    [
+        ("0.0.0.0", "::1", True),
+        ("0.0.0.0", "::ffff:127.0.0.1", True),
+        ("127.0.0.1", "::1", False),
+        ("127.0.0.1", "127.0.0.1", True),
+        ("::", "127.0.0.1", False),
+        ("::1", "::2", False),
+        ("::ffff:1.2.3.4", "::1", False),
+    ],
+)
+def test_connections(declared: str, local: str, expected: bool) -> None:
+    """What was never bound is not IPv6-only, so its family's wildcard is taken, and IPv4's (measured)."""
+    assert connection_overlaps(declared, local) is expected
+
+
+def test_mapped_addresses_are_dotted() -> None:
+    """A mapped address has the prefix and dots; what only looks like one half of that is none."""
+    assert is_mapped("::ffff:127.0.0.1")
+    assert not is_mapped("::ffff:7f00:1")
+    assert not is_mapped("127.0.0.1")
+    assert not is_mapped("64:ff9b::127.0.0.1")
+
+
+def test_sockets_are_ipv6_only_unless_it_is_said() -> None:
+    """What is not said of a socket is what servers do for both families: IPV6_V6ONLY."""
+    assert not overlaps("::", "127.0.0.1")
+    assert not overlaps("127.0.0.1", "::")

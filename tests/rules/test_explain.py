@@ -94,8 +94,10 @@ LOW = WEB._replace(port=80)
         ),
         (
             message(cause="duplicate", twins=[TWIN], holders=[HELD._replace(processes=(NODE,))]),
-            "*:8080/tcp is declared twice: web (portguard.toml:2) and api (compose.yaml:7); "
-            "besides, node (pid 77, user ada) listens on 0.0.0.0:8080/tcp",
+            (
+                "*:8080/tcp is declared twice: web (portguard.toml:2) and api (compose.yaml:7); "
+                "besides, node (pid 77, user ada) listens on 0.0.0.0:8080/tcp"
+            ),
         ),
         (
             message(cause="lease", rival=Rival("assignment", "/a", None)),
@@ -139,8 +141,10 @@ LOW = WEB._replace(port=80)
         ),
         (
             message("unknown", "permission", LOW),
-            "this user may not bind *:80/tcp: ports below 1024 need privileges here; "
-            "whether it is free could not be told",
+            (
+                "this user may not bind *:80/tcp: ports below 1024 need privileges here; "
+                "whether it is free could not be told"
+            ),
         ),
         (message("unknown", "none"), "whether *:8080/tcp is free where the engine is could not be told"),
         (
@@ -149,8 +153,10 @@ LOW = WEB._replace(port=80)
         ),
         (
             message(claim=Claim("other-service", HELD._replace(container=CONTAINER)), holders=[HELD]),
-            "container shop-db-1 (service db of compose project shop) publishes 0.0.0.0:8080/tcp, "
-            "another service of this very project",
+            (
+                "container shop-db-1 (service db of compose project shop) publishes 0.0.0.0:8080/tcp, "
+                "another service of this very project"
+            ),
         ),
         (
             message(holders=[HELD._replace(processes=(NODE,))], claim=Claim("plain", HELD)),

@@ -154,3 +154,233 @@ def test_parents_are_asked_first() -> None:
     assert roots((22, 20, 23), {20: 10, 22: 20, 23: 22}) == (20,)
     assert roots((22, 24), {22: 1, 24: 1}) == (22, 24)
     assert roots((), {}) == ()
+
+
+# ---------------------------------------------------------------- word for word
+
+
+def refusal(item: Suspect, me: Me = ME, platform: str = "linux") -> tuple[str, str] | None:
+    """Return the whole refusal, None where there is none."""
+    return refuse(item, me, 3000, platform=platform)
+
+
+TERMINAL = "whoever works in it would lose everything that runs there"
+BY_HAND = "if it is meant: kill 600"
+DOCKER = "find the container: docker ps --filter publish=3000"
+FORWARDS = "it forwards the port for a container, which would run on without it"
+KEEPS = "it starts and keeps other programs, and holds ports for them"
+
+
+@pytest.mark.parametrize(
+    ("item", "expected"),
+    [
+        (suspect(pid=500), ("this very process holds it", "close the socket where it was opened")),
+        (suspect(pid=400), ("portguard itself runs in it", "if it is meant: kill 400, from elsewhere")),
+        (suspect(pid=1), (KEEPS, "stop the container it is the first of")),
+        (suspect(pid=-1), (KEEPS, "stop the container it is the first of")),
+        (suspect(pid=1, name="systemd"), (KEEPS, "find the unit: systemctl list-sockets")),
+        (suspect(name="launchd"), (KEEPS, "find the unit: systemctl list-sockets")),
+        (suspect(name="init"), (KEEPS, "find the unit: systemctl list-sockets")),
+        (suspect(is_kernel=True), ("it is a thread of the kernel", "find the service it works for: ps -fp 600")),
+        (suspect(name="docker-proxy"), (FORWARDS, DOCKER)),
+        (suspect(name="conmon"), (FORWARDS, "find the container: podman ps")),
+        (suspect(name="rootlessport"), (FORWARDS, "find the container: podman ps")),
+        (suspect(name="gvproxy"), (FORWARDS, "find the container: podman ps")),
+        (suspect(name="containerd"), ("it runs containers", "find the container: docker ps")),
+        (suspect(name="tmux: server"), (TERMINAL, BY_HAND)),
+        (suspect(name="kitty"), (TERMINAL, BY_HAND)),
+        (suspect(name="vim"), ("an editor forwards ports; close this one in its list of ports", BY_HAND)),
+        (suspect(name="sshd"), ("it forwards the port for an ssh session; end that session", BY_HAND)),
+        (suspect(name="Xorg"), ("the desktop runs in it", BY_HAND)),
+        (suspect(name="chrome"), ("it is a browser; close what listens there", BY_HAND)),
+        (
+            suspect(name="portguard-hold"),
+            ("it keeps a lease of portguard's", "give it back: portguard leases release 3000"),
+        ),
+        (
+            suspect(container_id="0123456789abcdef"),
+            ("it runs in container 0123456789ab", "stop that with its engine: docker stop 0123456789ab"),
+        ),
+        (suspect(name="bash"), None),
+        (suspect(name="cron"), None),
+        (suspect(pid=2), None),
+        (suspect(name=None, exe=None), None),
+        (suspect(name=None, exe="/opt/firefox/firefox"), ("it is a browser; close what listens there", BY_HAND)),
+        (
+            suspect(name="Main", exe="/opt/vim"),
+            ("an editor forwards ports; close this one in its list of ports", BY_HAND),
+        ),
+        (suspect(name="podman", exe="/x/docker-proxy"), (FORWARDS, DOCKER)),
+    ],
+)
+def test_refusals(item: Suspect, expected: tuple[str, str] | None) -> None:
+    """Each kind is refused with its own reason and the command that does the right thing; a shell is not refused."""
+    assert refusal(item) == expected
+
+
+@pytest.mark.parametrize(
+    "name",
+    "Xorg Xwayland cinnamon dbus-broker dbus-daemon gnome-session-b gnome-shell kwin_wayland kwin_x11 plasmashell sway"
+    " systemd-logind xfce4-session".split(),
+)
+def test_desktops(name: str) -> None:
+    """None of the desktops is ended: everything that its user has open runs in it."""
+    assert refusal(suspect(name=name)) == ("the desktop runs in it", BY_HAND)
+
+
+@pytest.mark.parametrize(
+    "name",
+    "Safari brave brave-browser chrome chromium chromium-browser firefox firefox-bin firefox-esr google-chrome msedge"
+    " opera vivaldi-bin".split()
+    + ["Google Chrome"],
+)
+def test_browsers(name: str) -> None:
+    """No browser is ended for a port that a page or a debugger has in it."""
+    assert refusal(suspect(name=name)) == ("it is a browser; close what listens there", BY_HAND)
+
+
+@pytest.mark.parametrize("name", ["containerd", "containerd-shim", "containerd-shim-runc-v2", "crio", "podman"])
+def test_engines(name: str) -> None:
+    """What runs containers is not ended: it would take them along."""
+    assert refusal(suspect(name=name)) == ("it runs containers", "find the container: docker ps")
+
+
+def test_who_asks_runs_in_a_container_too() -> None:
+    """From within a container only others are refused; from without, every one."""
+    mine, other = "a" * 64, "b" * 64
+
+    assert refusal(suspect(container_id=mine), ME._replace(container_id=mine)) is None
+    assert refusal(suspect(container_id=None), ME._replace(container_id=mine)) is None
+    assert refusal(suspect(container_id=other), ME._replace(container_id=mine)) is not None
+    assert refusal(suspect(container_id=mine)) is not None
+
+
+@pytest.mark.parametrize(
+    ("uids", "euid", "command"),
+    [
+        ((1000, 1000, 1000), 1000, "kill 600"),
+        ((1000, 0, 0), 1000, "sudo kill 600"),
+        ((0,), 1000, "sudo kill 600"),
+        (None, 1000, "sudo kill 600"),
+        ((0,), 0, "kill 600"),
+        ((7,), 0, "kill 600"),
+        ((7,), None, "kill 600"),
+    ],
+)
+def test_by_hand(uids: tuple[int, ...] | None, euid: int | None, command: str) -> None:
+    """The command that ends it all the same is one that would work: with sudo for what is not wholly this user's."""
+    found = refusal(suspect(name="vim", uids=uids), ME._replace(euid=euid))
+
+    assert found is not None
+    assert found[1] == f"if it is meant: {command}"
+
+
+def test_users() -> None:
+    """Whose a process is decides, with the reason and the next step; one user of ours among others is not enough."""
+    unknown = ("whose process it is cannot be told", "look at it: ps -fp 600")
+    me = ME._replace(uids={1000, 7})
+
+    assert refuse_user(suspect(uids=(1000, 7, 7)), me) is None
+    assert refuse_user(suspect(uids=None), me) == unknown
+    assert refuse_user(suspect(uids=(8,)), me) == ("it is another user's process", "if it is meant: sudo kill 600")
+    assert refuse_user(suspect(uids=(1000, 8, 1000)), me) == (
+        "it is another user's process",
+        "if it is meant: sudo kill 600",
+    )
+    named = ME._replace(uids=None, euid=None, user="ada")
+    assert refuse_user(suspect(user="ada", uids=None), named) is None
+    assert refuse_user(suspect(user="bob", uids=None), named) == (
+        "it is another user's process",
+        "if it is meant: kill 600",
+    )
+    assert refuse_user(suspect(user=None, uids=None), named._replace(user=None)) == unknown
+    assert refuse_user(suspect(user="ada", uids=None), named._replace(user=None)) == unknown
+
+
+@pytest.mark.parametrize(
+    ("status", "euid", "expected"),
+    [
+        ("hidden", 1000, ("who holds it is hidden", "run with sudo to see the owner")),
+        (
+            "hidden",
+            0,
+            (
+                "who holds it is hidden",
+                "the owner is hidden even from root: by a security module, or in a container's namespace",
+            ),
+        ),
+        (
+            "lookup-failed",
+            0,
+            (
+                "who holds it could not be looked up",
+                "run it outside the sandbox or container, where /proc can be read",
+            ),
+        ),
+        (
+            "none-found",
+            0,
+            (
+                "no process here holds it",
+                "it may belong to the kernel, another PID namespace or another container",
+            ),
+        ),
+    ],
+)
+def test_unknown_owners(status: str, euid: int, expected: tuple[str, str]) -> None:
+    """Why nobody can be ended is said as it is, with where to look."""
+    assert owner_is_unknown(status, euid) == expected
+
+
+@pytest.mark.parametrize(
+    ("path", "is_refused"),
+    [
+        ("/usr/bin/firefox", True),
+        ("/usr/bin/firefox (deleted)", True),
+        ("C:\\Program Files\\firefox", True),
+        ("firefox", True),
+        ("/firefox/node", False),
+        ("/usr/bin/firefox/", False),
+        (" (deleted)", False),
+        ("", False),
+        (None, False),
+    ],
+)
+def test_programs(path: str | None, is_refused: bool) -> None:
+    """A program counts by the last part of its path, also when its file is gone."""
+    assert (refusal(suspect(name="x", exe=path)) is not None) is is_refused
+
+
+def test_where_a_tree_ends_exactly() -> None:
+    """PID 1 is no part of any tree, a parent of the same age is, and one of another group is not."""
+    same_age = NPM | {21: row("sh", 20, 20, 12)}
+    below_first = {1: row("runner", 0, 1, 1, terminal=0), 2: row("node", 1, 1, 2, terminal=0)}
+
+    assert top(same_age, 22) == 20
+    assert top(below_first, 2) == 2
+    assert top({2: row("a", 1, 2, 1), 3: row("b", 2, 2, 2)}, 3) == 2
+    assert tree_of(20, same_age) == (20, 21, 22, 23)
+    assert tree_of(2, {}) == (2,)
+    assert tree_of(10, {10: row("a", 1, 1, 1), 30: row("c", 10, 1, 2), 20: row("b", 10, 1, 2)}) == (10, 20, 30)
+
+
+def test_a_shell_in_a_job_is_part_of_it() -> None:
+    """Only a shell that leads the session of a terminal is typed in; a script's shell is a process like others."""
+    job = {10: row("sh", 1, 10, 5, session=9), 20: row("node", 10, 10, 10, session=9)}
+    other_kind = {10: row("make", 1, 10, 5, session=10), 20: row("node", 10, 10, 10, session=10)}
+
+    assert top(job, 20) == 10
+    assert top(other_kind, 20) == 10
+
+
+def test_a_supervisor_that_is_far_is_none() -> None:
+    """A supervisor counts only where it is near, and may itself be supervised."""
+    rows = SHELL | {
+        20: row("foreman", 10, 20, 10),
+        21: row("honcho", 20, 21, 11),
+        22: row("node", 21, 22, 12),
+    }
+
+    assert top(rows, 22) == 20
+    assert top(rows, 22, near=(21,)) == 21
+    assert top(rows, 22, near=(20,)) == 22

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from portguard.rules.origin import Origin, classify, will_come_back
+from portguard.rules.origin import Origin, classify, kind_of, will_come_back
 
 SYSTEMD = "systemd"
 
@@ -119,3 +119,91 @@ def test_titles_with_anything_behind(title: str, rest: str) -> None:
 def test_restart_policies(policy: str | None, expected: bool | None) -> None:
     """The policies of systemd and docker, and what each means for a process that is ended."""
     assert will_come_back(policy) is expected
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (["x", "tmux"], ("multiplexer", "tmux", "started in tmux")),
+        (["x", "zsh", "zellij"], ("multiplexer", "zellij", "started from zsh in zellij")),
+        (["x", "login"], ("terminal", "a console", "started on a console")),
+        (["x", "vim"], ("editor", "Vim", "started in Vim")),
+        (["x", "sshd"], ("ssh", "ssh", "started over ssh")),
+        (["x", "sh", "crond"], ("timer", "cron", "started by cron")),
+        (["x", "god"], ("supervisor", "god", "started by god")),
+        (["x", "dockerd"], ("container", "docker", "started in a container by docker")),
+        (["x", "sh", "other"], ("shell", "sh", "started from sh")),
+        (["x", "launchd"], ("launchd", "launchd", "started by launchd")),
+        (["x", "sh", "launchd"], ("shell", "sh", "started from sh")),
+    ],
+)
+def test_origins(names: list[str], expected: tuple[str, str, str]) -> None:
+    """Each kind of beginning has its word and its sentence."""
+    found = classify(chain(names))
+
+    assert found is not None
+    assert (found.kind, found.by, found.text) == expected
+
+
+def test_the_process_that_is_named() -> None:
+    """The number is that of the process which started it: of the shell, of what the shell runs in, of the manager."""
+    shell = classify([(9, "node"), (8, "bash"), (7, "other"), (1, "init")])
+    terminal = classify([(9, "node"), (8, "bash"), (7, "kitty"), (1, "init")])
+    service = classify([(9, "node"), (1, "systemd")], is_service=True)
+    users = classify([(9, "node"), (5, "other"), (4, "systemd"), (1, "systemd")])
+
+    assert shell == Origin("shell", "bash", 8, "started from bash", False)
+    assert terminal == Origin("terminal", "kitty", 7, "started from bash in kitty", False)
+    assert service == Origin("systemd", "systemd", 1, "started by systemd", None)
+    assert users == Origin("user-systemd", "the user's systemd", 4, "started by the user's systemd", None)
+
+
+def test_where_the_kernel_put_it() -> None:
+    """Only a child of systemd or init on Linux was left behind; of anything else nothing is known."""
+    orphan = Origin("orphan", "", 1, "left behind: what started it has ended", False)
+
+    assert classify([(9, "node"), (1, "init")]) == orphan
+    assert classify([(9, "node"), (8, "x"), (1, "init")]) is None
+    assert classify([(9, "node"), (8, "x"), (1, "systemd")]) is None
+    assert classify([(9, "node"), (1, "init")], platform="darwin") is None
+    assert classify([(9, "node"), (2, "init")]) is None
+    assert classify([(9, "node"), (1, "something")]) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("bash", "shell"),
+        ("-bash", "shell"),
+        ("cmd.exe", "shell"),
+        ("tmux: server", "multiplexer"),
+        ("SCREEN", "multiplexer"),
+        ("screen", "multiplexer"),
+        ("gnome-terminal-", "terminal"),
+        ("gnome-terminal-server", "terminal"),
+        ("login", "terminal"),
+        ("code", "editor"),
+        ("Code - Insiders", "editor"),
+        ("cron", "timer"),
+        ("supervisord", "supervisor"),
+        ("PM2 v5.3.0: God", "supervisor"),
+        ("foreman: master", "supervisor"),
+        ("process-compos", None),
+        ("process-compose", "supervisor"),
+        ("supervise-daemo", "supervisor"),
+        ("supervise-daem", None),
+        ("containerd-shim-runc-v2", "container"),
+        ("containerd-shim", "container"),
+        ("sshd", "ssh"),
+        ("sshd: ada@pts/0", "ssh"),
+        ("sshd-session", "ssh"),
+        ("ssh", None),
+        ("node", None),
+        ("systemd", None),
+        ("", None),
+        (None, None),
+    ],
+)
+def test_kinds(name: str | None, expected: str | None) -> None:
+    """A name's kind is told whole, with a title behind it, or cut at 15 bytes as Linux does; never by less."""
+    assert kind_of(name) == expected

@@ -80,3 +80,82 @@ def test_labels_cannot_write_commands(project: str, service: str, name: str) -> 
         assert shlex.split(text) == text.split(" ")
         assert text.isascii()
         assert text.isprintable()
+
+
+@pytest.mark.parametrize(
+    ("found", "expected"),
+    [
+        (container(), "container shop-db-1 (service db of compose project shop)"),
+        (container(service=None), "container shop-db-1 (service ? of compose project shop)"),
+        (container(name=""), f"container {ID[:12]} (service db of compose project shop)"),
+        (Container("docker", ID, "pg", "postgres:16"), "container pg (image postgres:16)"),
+        (Container("docker", ID, "pg"), "container pg"),
+        (Container("podman", ID, "pg"), "podman container pg"),
+        (Container("docker", "", ""), "a container"),
+        (Container("podman", "", "", "x"), "a podman container (image x)"),
+    ],
+)
+def test_describe(found: Container, expected: str) -> None:
+    """A container is named by its engine, its name or identifier, and what it is of."""
+    assert ownership.describe(found) == expected
+
+
+@pytest.mark.parametrize(
+    ("relation", "found", "expected"),
+    [
+        (
+            "other-checkout",
+            container(),
+            ", which belongs to another checkout in /home/a/shop with our project's name: `up` here would take it over",
+        ),
+        (
+            "other-checkout",
+            Container("docker", ID, "pg", compose=Compose("shop", "db", None)),
+            (
+                ", which belongs to another checkout of an unknown directory with our project's name: "
+                "`up` here would take it over"
+            ),
+        ),
+        ("other-project", container(), " in /home/a/shop"),
+        ("other-project", Container("docker", ID, "pg", compose=Compose("shop", "db", None)), ""),
+        ("other-project", Container("docker", ID, "pg"), ""),
+        ("oneoff", container(), ", left over from a `compose run`"),
+        ("other-service", container(), ", another service of this very project"),
+        ("orphan", container(), ", a service that this project no longer has"),
+        ("plain", Container("docker", ID, "pg"), ""),
+        ("ours", container(), ""),
+    ],
+)
+def test_why(relation: ownership.Relation, found: Container, expected: str) -> None:
+    """What is the matter with a container is said for each relation; of our own and of plain ones nothing."""
+    assert ownership.why(relation, found) == expected
+
+
+@pytest.mark.parametrize(
+    ("relation", "found", "expected"),
+    [
+        ("plain", Container("docker", "", "x"), "docker ps --filter publish=80"),
+        ("plain", Container("podman", "", "x"), "podman ps"),
+        ("orphan", container()._replace(engine="podman"), "podman stop shop-db-1"),
+        ("other-service", container(service=None), "docker stop shop-db-1"),
+        ("other-service", container(service="d b"), "docker stop shop-db-1"),
+        ("other-project", container(project="-p"), "docker stop shop-db-1"),
+        ("other-project", container(service=""), "docker stop shop-db-1"),
+        ("ours", container(), "docker stop shop-db-1"),
+        ("plain", container(name="a" * 128), f"docker stop {'a' * 128}"),
+        ("plain", container(name="a" * 129), f"docker stop {ID[:12]}"),
+        ("plain", container(name="a_b.c-d0"), "docker stop a_b.c-d0"),
+        ("plain", container(name="_a"), f"docker stop {ID[:12]}"),
+        ("plain", container(name="é"), f"docker stop {ID[:12]}"),
+    ],
+)
+def test_command_of_what_compose_would_not_know(relation: ownership.Relation, found: Container, expected: str) -> None:
+    """Where compose cannot be told by checked words, the container itself is stopped; where none is known, found."""
+    assert ownership.command(relation, found, 80, has_compose=True) == expected
+
+
+def test_services_decide_for_nobody_s_in_particular() -> None:
+    """A port for no service in particular is ours where the container is of a service that we have, and no leftover."""
+    assert ownership.relate("x", US, container(service=None), "/home/a/shop", is_oneoff=False) == "orphan"
+    assert ownership.relate(None, US, container(service="web"), "/home/a/shop", is_oneoff=False) == "ours"
+    assert ownership.relate("web", US, container(service="web"), "/home/a/shop", is_oneoff=False) == "ours"

@@ -76,25 +76,33 @@ def test_reached(protocol: Any, seconds: float, is_free: bool, expected: str) ->
         (waiting.nobody(WEB, "tcp", 0.5, [HELD], "so"), "nobody listened on 127.0.0.1:8080/tcp within 0.5 s: so"),
         (
             waiting.nobody(WEB, "tcp", None, [HELD._replace(address="::1")]),
-            "nobody listened on 127.0.0.1:8080/tcp; node (pid 77) listens on [::1]:8080/tcp, "
-            "which 127.0.0.1:8080 does not reach",
+            (
+                "nobody listened on 127.0.0.1:8080/tcp; node (pid 77) listens on [::1]:8080/tcp, "
+                "which 127.0.0.1:8080 does not reach"
+            ),
         ),
         (
             waiting.nobody(WEB, "tcp", None, [HELD._replace(address="::"), HELD]),
-            "nobody listened on 127.0.0.1:8080/tcp; node (pid 77) listens on [::]:8080/tcp for IPv6 alone, "
-            "which 127.0.0.1:8080 does not reach; and 1 more",
+            (
+                "nobody listened on 127.0.0.1:8080/tcp; node (pid 77) listens on [::]:8080/tcp for IPv6 alone, "
+                "which 127.0.0.1:8080 does not reach; and 1 more"
+            ),
         ),
         (
             waiting.nobody(WEB._replace(hosts=("127.0.0.1", "fe80::1")), "tcp", None, [HELD._replace(address="::")]),
-            "nobody listened on 127.0.0.1,fe80::1:8080/tcp; node (pid 77) listens on [::]:8080/tcp, "
-            "which 127.0.0.1,fe80::1:8080 does not reach",
+            (
+                "nobody listened on 127.0.0.1,fe80::1:8080/tcp; node (pid 77) listens on [::]:8080/tcp, "
+                "which 127.0.0.1,fe80::1:8080 does not reach"
+            ),
         ),
         (
             waiting.nobody(
                 WEB, "tcp", None, [HELD._replace(address="::", container=Container("docker", "a" * 64, "db"))]
             ),
-            "nobody listened on 127.0.0.1:8080/tcp; container db publishes [::]:8080/tcp, "
-            "which 127.0.0.1:8080 does not reach",
+            (
+                "nobody listened on 127.0.0.1:8080/tcp; container db publishes [::]:8080/tcp, "
+                "which 127.0.0.1:8080 does not reach"
+            ),
         ),
         (
             waiting.nobody(WEB, "tcp", None, [HELD._replace(state="bound")]),
