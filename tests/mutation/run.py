@@ -68,10 +68,13 @@ class Trial:
         self.seconds, self.failed, self._visitors = pickle.loads(answer)
 
     def tests_at(self, file: str, line: int) -> list[str]:
-        """Return the quick tests that run a line, the quickest first; all of a file's for what runs on import."""
+        """Return the quick tests that run a line, the quickest first; all of a file's for what runs elsewhere.
+
+        That is on import, or in processes that tests fork.
+        """
         lines = self._visitors[file]
         found = set(lines.get(line, ()))
-        if "" in found:
+        if found <= {""}:
             found = {test for tests in lines.values() for test in tests}
         found = {test for test in found if test in self.seconds and self.seconds[test] <= QUICK}
         return sorted(found, key=lambda test: (self.seconds[test], test))
