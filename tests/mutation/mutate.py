@@ -198,9 +198,8 @@ def _of(
 
 def _wrongs(item: ast.AST, owner: ast.AST, field: str, *, is_at_top: bool) -> Iterator[Any]:
     """Yield what may stand in the place of an expression by mistake."""
-    if isinstance(owner, ast.Return):
-        if not (isinstance(item, ast.Constant) and item.value is None):
-            yield ast.Constant(None)
+    if isinstance(owner, ast.Return) and not (isinstance(item, ast.Constant) and item.value is None):
+        yield ast.Constant(None)
     if isinstance(owner, (ast.If, ast.IfExp)) and field == "test" and not isinstance(item, ast.UnaryOp):
         yield ast.UnaryOp(ast.Not(), item)
     if isinstance(item, ast.Constant):

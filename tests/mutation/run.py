@@ -60,12 +60,12 @@ class Trial:
 
     def __init__(self, items: Iterable[pytest.Item], files: Sequence[str]) -> None:
         self._items = {item.nodeid: item for item in items}
-        answer = in_child(lambda: _measure(self._items, files), 3600)
+        answer = in_child(lambda: _measure(self._items, files), 3600, 3600.0)
         if not answer:
             raise RuntimeError("the tests could not be measured")
         self.seconds: dict[str, float]
         self.failed: list[str]
-        self.seconds, self.failed, self._visitors = pickle.loads(answer)
+        self.seconds, self._elapsed, self.failed, self._visitors = pickle.loads(answer)
 
     def tests_at(self, file: str, line: int) -> list[str]:
         """Return the quick tests that run a line, the quickest first; all of a file's for what runs elsewhere.
@@ -86,13 +86,15 @@ class Trial:
             replace(sys.modules[module], text)
             return b"" if _failures([self._items[test] for test in tests], is_first_enough=True) else b"passed"
 
-        return in_child(attempt, _PATIENCE + int(5 * sum(self.seconds[test] for test in tests))) != b"passed"
+        busy = _PATIENCE + int(5 * sum(self.seconds[test] for test in tests))
+        return in_child(attempt, busy, _DEADLINE + 10 * sum(self._elapsed[test] for test in tests)) != b"passed"
 
 
-def in_child(work: Callable[[], bytes], seconds: int) -> bytes:
+def in_child(work: Callable[[], bytes], seconds: int, deadline: float) -> bytes:
     """Return what `work` returns in a forked process, which is ended with all that it started; b"" if it fails.
 
-    It fails, too, when it needs more than these seconds of the processor: others may be busy on this machine.
+    It fails, too, when it needs more than these seconds of the processor (others may be busy on this machine), or does
+    not end within `deadline` seconds.
     """
     reader, writer = os.pipe()
     pid = os.fork()
@@ -108,15 +110,17 @@ def in_child(work: Callable[[], bytes], seconds: int) -> bytes:
         finally:
             os._exit(0)
     os.close(writer)
-    end = time.monotonic() + max(_DEADLINE, seconds)
+    watch = os.pidfd_open(pid)  # what the tests leave behind may keep the pipe open
+    end = time.monotonic() + deadline
     answer = b""
-    while select.select([reader], [], [], max(0.0, end - time.monotonic()))[0]:
-        part = os.read(reader, 1 << 16)
-        if not part:
-            break
+    while True:
+        ready = select.select([reader, watch], [], [], max(0.0, end - time.monotonic()))[0]
+        part = os.read(reader, 1 << 16) if reader in ready else b""
         answer += part
-    else:
-        answer = b""
+        if not part:
+            answer = answer if ready else b""
+            break
+    os.close(watch)
     os.close(reader)
     os.killpg(pid, signal.SIGKILL)
     os.waitpid(pid, 0)
@@ -148,23 +152,25 @@ def _failures(
 
 
 def _measure(items: dict[str, pytest.Item], files: Sequence[str]) -> bytes:
-    started: dict[str, float] = {}
+    started: dict[str, tuple[float, float]] = {}
     seconds: dict[str, float] = {}
+    elapsed: dict[str, float] = {}
     watch = coverage.Coverage(data_file=None, include=list(files), config_file=False)
 
     def before(test: str) -> None:
         watch.switch_context(test)
-        started[test] = time.process_time()
+        started[test] = time.process_time(), time.monotonic()
 
     def after(test: str) -> None:
-        seconds[test] = time.process_time() - started[test]
+        busy, clock = started[test]
+        seconds[test], elapsed[test] = time.process_time() - busy, time.monotonic() - clock
 
     watch.start()
     failed = _failures(list(items.values()), is_first_enough=False, before=before, after=after)
     watch.stop()
     data = watch.get_data()
     visitors = {file: data.contexts_by_lineno(file) for file in files}
-    return pickle.dumps((seconds, failed, visitors))
+    return pickle.dumps((seconds, elapsed, failed, visitors))
 
 
 # ---------------------------------------------------------------- the same module with a mistake

@@ -220,8 +220,21 @@ def test_refusals(item: Suspect, expected: tuple[str, str] | None) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    "Xorg Xwayland cinnamon dbus-broker dbus-daemon gnome-session-b gnome-shell kwin_wayland kwin_x11 plasmashell sway"
-    " systemd-logind xfce4-session".split(),
+    [
+        "Xorg",
+        "Xwayland",
+        "cinnamon",
+        "dbus-broker",
+        "dbus-daemon",
+        "gnome-session-b",
+        "gnome-shell",
+        "kwin_wayland",
+        "kwin_x11",
+        "plasmashell",
+        "sway",
+        "systemd-logind",
+        "xfce4-session",
+    ],
 )
 def test_desktops(name: str) -> None:
     """None of the desktops is ended: everything that its user has open runs in it."""
@@ -230,8 +243,21 @@ def test_desktops(name: str) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    "Safari brave brave-browser chrome chromium chromium-browser firefox firefox-bin firefox-esr google-chrome msedge"
-    " opera vivaldi-bin".split()
+    [
+        "Safari",
+        "brave",
+        "brave-browser",
+        "chrome",
+        "chromium",
+        "chromium-browser",
+        "firefox",
+        "firefox-bin",
+        "firefox-esr",
+        "google-chrome",
+        "msedge",
+        "opera",
+        "vivaldi-bin",
+    ]
     + ["Google Chrome"],
 )
 def test_browsers(name: str) -> None:

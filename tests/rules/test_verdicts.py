@@ -258,3 +258,79 @@ def test_every_errno_has_an_outcome() -> None:
     assert binding.outcome_of("EAFNOSUPPORT") == "no-family"
     assert binding.outcome_of("WSAEACCES") == "excluded"
     assert {binding.outcome_of(name) for name in ("EMFILE", "ENFILE", "ENOBUFS", "ENOMEM", "12345")} == {"failed"}
+
+
+def test_the_worst_code_wins() -> None:
+    """4 beats 2 beats 1 beats 3 beats 0, in any order; without any code it is 0."""
+    for count in range(1, 6):
+        for codes in itertools.permutations(range(5), count):
+            assert verdicts.worst(codes) == next(code for code in (4, 2, 1, 3, 0) if code in codes)
+    assert verdicts.worst([]) == 0
+
+
+@pytest.mark.parametrize(
+    ("protocol", "state", "cause"),
+    [
+        ("tcp", "listen", "listener"),
+        ("tcp", "bound", "bound"),
+        ("tcp", "time-wait", "time-wait"),
+        ("tcp", "established", "connection"),
+        ("tcp", "", "connection"),
+        ("udp", "bound", "listener"),
+        ("udp", "established", "connection"),
+        ("udp", "listen", "connection"),
+    ],
+)
+def test_causes(protocol: Any, state: str, cause: str) -> None:
+    """A socket's state is the cause; a UDP socket without a peer is what a listener is for TCP."""
+    assert verdicts.cause_of(protocol, state) == cause
+
+
+def test_connections_that_are_not_ipv6_only() -> None:
+    """A connection over IPv6 takes the IPv4 wildcard too, unless its socket was IPv6-only."""
+    for v6only, cause in ((None, "connection"), (False, "connection"), (True, "none")):
+        assert verdicts.occupants(["0.0.0.0"], [row("::1", "established", v6only=v6only)])[0] == cause
+    assert verdicts.occupants(["::1"], [row("::1", "established", v6only=True)])[0] == "connection"
+    assert verdicts.occupants(["0.0.0.0"], [row("::1", "listen")])[0] == "none"
+    assert verdicts.occupants(["0.0.0.0"], [row("127.0.0.1", "established", v6only=True)])[0] == "connection"
+
+
+def test_duplicates_are_told_to_both() -> None:
+    """Who claims an overlapping endpoint is told of the others, by name and protocol; nobody else is told anything."""
+    one = declaration(name="one")
+    two = declaration(name="two", hosts=("127.0.0.1",), protocols=("udp", "tcp"))
+    three = declaration(name="three", hosts=("127.0.0.2",))
+    udp = declaration(name="udp", protocols=("udp",), hosts=("127.0.0.3",))
+    other = declaration(name="other", port=8081)
+
+    assert verdicts.duplicates([one, two, three, udp, other]) == {
+        ("one", "tcp"): (two, three),
+        ("two", "tcp"): (one,),
+        ("three", "tcp"): (one,),
+    }
+    assert verdicts.duplicates([]) == {}
+    assert verdicts.hosts_overlap(("127.0.0.1", "localhost"), ("::1",))
+    assert not verdicts.hosts_overlap(("127.0.0.1",), ("127.0.0.2", "::1"))
+
+
+@pytest.mark.parametrize(
+    ("root", "cwd", "expected"),
+    [
+        ("/shop", "/shop", True),
+        ("/shop", "/shop/a", True),
+        ("/shop/", "/shop/a", True),
+        ("/shop", "/shopping", False),
+        ("/shop", "/", False),
+        ("C:\\shop", "C:\\shop\\a", True),
+        ("C:\\shop\\", "C:\\shop", True),
+        ("C:\\shop", "C:\\shopX", False),
+        ("/shopX", "/shop", False),
+        ("/shopX", "/shop/a", False),
+    ],
+)
+def test_directories(root: str, cwd: str, expected: bool) -> None:
+    """A process runs in a tree where its directory is the root or below it, as its system writes paths."""
+    process = Process(7, cwd=cwd, uid=1000, cwd_is_shared=True)
+
+    assert verdicts.runs_in(process, OwnTree(root, 1000)) is expected
+    assert verdicts.runs_in(process._replace(uid=None), OwnTree(root, None)) is False
