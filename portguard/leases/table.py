@@ -31,8 +31,6 @@ _VERSION = 2
 _UNWRITTEN = 0
 _PORTS = 65536
 _END = struct.Struct("<Q")
-
-
 _PAGE = 4096  # bytes
 _RECORD = struct.Struct("<QQIHH")  # taken at, start of the process, its pid, protocol bits, kind
 _RECORD_SIZE = 512  # the rest: what for, NUL, on which addresses, NUL, where it was taken, NUL; cut where it is longer

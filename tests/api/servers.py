@@ -35,7 +35,6 @@ class Family(NamedTuple):
         """Return how its port is typed."""
         return f"127.0.0.1:{self.port}"
 
-    @property
     def is_running(self) -> bool:
         """Whether the server has not ended."""
         return not select.select([self.watch], [], [], 0)[0]

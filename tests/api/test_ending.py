@@ -72,11 +72,11 @@ def test_asked_once_and_then_killed(tmp_path: Path) -> None:
         started = time.monotonic()
         assert ending.end([one], never, force=False, grace=0.2) == []
         assert time.monotonic() - started >= 0.2
-        assert mine.is_running
+        assert mine.is_running()
         started = time.monotonic()
         assert ending.end([one], never, force=True, grace=0.2) == []
         assert time.monotonic() - started >= 0.2
-        assert not mine.is_running
+        assert not mine.is_running()
         signals.close([one.handle])
 
 
@@ -87,7 +87,7 @@ def test_who_ends_is_not_waited_for(tmp_path: Path) -> None:
         started = time.monotonic()
         assert ending.end([one], never, force=False, grace=30) == []
         assert time.monotonic() - started < 20
-        assert not mine.is_running
+        assert not mine.is_running()
         assert ending.end([one], never, force=True, grace=30) == []
         signals.close([one.handle])
 
@@ -100,8 +100,8 @@ def test_nothing_more_than_needed(tmp_path: Path) -> None:
         row = row_of(closing)
         other = member(closing, row)
         assert ending.end([other], lambda: not ending.is_held(closing.pid, row), force=True, grace=30) == []
-        assert mine.is_running
-        assert closing.is_running
+        assert mine.is_running()
+        assert closing.is_running()
         signals.close([one.handle, other.handle])
 
 
@@ -111,9 +111,9 @@ def test_who_has_let_go_is_left_alone(tmp_path: Path) -> None:
         row = row_of(mine)
         other = member(mine, row._replace(inode=row.inode + 10_000_000))
         assert ending.end([other], never, force=True, grace=0.1) == []
-        assert mine.is_running
+        assert mine.is_running()
         assert ending.end([other._replace(socket=None)], never, force=False, grace=30) == []
-        assert not mine.is_running
+        assert not mine.is_running()
         signals.close([other.handle])
 
 
@@ -150,7 +150,7 @@ def test_parents_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         started = time.monotonic()
         assert ending.end([child, Member(above, 0, None)], never, force=False, grace=30) == []
         assert time.monotonic() - started < 20
-        assert not mine.is_running
+        assert not mine.is_running()
         assert asked == [(mine.parent, signals.TERMINATE), (mine.pid, signals.TERMINATE)]
         signals.close([above, child.handle])
 
@@ -173,7 +173,7 @@ def test_only_those_that_are_left_are_killed(tmp_path: Path, monkeypatch: pytest
             (bad.pid, signals.TERMINATE),
             (bad.pid, signals.KILL),
         ]
-        assert not bad.is_running
+        assert not bad.is_running()
         signals.close([one.handle for one in members])
 
 
@@ -191,5 +191,5 @@ def test_waiting_for_the_port_looks_often(tmp_path: Path) -> None:
         started = time.monotonic()
         assert ending.end([one], lambda: time.monotonic() >= end, force=True, grace=60) == []
         assert time.monotonic() - started < 30
-        assert mine.is_running
+        assert mine.is_running()
         signals.close([one.handle])

@@ -14,10 +14,11 @@ import pytest
 
 from portguard.api import aims, ending, kill
 from portguard.api.aims import Aim, Aims, Deed
+from portguard.api.containers import Engines
 from portguard.errors import LookupFailedError, UsageError
 from portguard.model import Compose, Container, Holder, KillAction, KillPort, KillReport, Process, ProcessStat, Socket
 from portguard.rules.attribution import Running
-from portguard.rules.guard import Refusal
+from portguard.rules.guard import Refusal, Suspect
 from portguard.rules.targets import parse_port
 from portguard.system import origin, proc_stat, processes, signals, sockets
 from tests.api.servers import server
@@ -40,7 +41,8 @@ def quiet(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kill, "_SETTLE", 0.05)
     monkeypatch.setattr(kill, "_SETTLE_WATCHED", 0.1)
     monkeypatch.setattr(ending, "_FOLLOW", 0.05)
-    monkeypatch.setitem(ending.end.__kwdefaults__, "grace", 0.3)
+    defaults: dict[str, Any] = ending.end.__kwdefaults__ or {}
+    monkeypatch.setitem(defaults, "grace", 0.3)
 
 
 def plan(target: str, **options: Any) -> KillPort:
@@ -65,7 +67,7 @@ def test_a_plan(tmp_path: Path) -> None:
         assert port.actions == (KillAction("process", "shop", f"shop (pid {mine.pid}, user {user})", (mine.pid,)),)
         assert [process.pid for holder in port.holders for process in holder.processes] == [mine.pid]
         assert port.successors == ()
-        assert mine.is_running
+        assert mine.is_running()
 
 
 def test_a_plan_for_udp(tmp_path: Path) -> None:
@@ -267,6 +269,7 @@ def test_only_who_provably_holds_it_is_meant(asked: Aims, tmp_path: Path, monkey
 def test_a_holder_that_changes_is_looked_at_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """When everybody who was seen is gone at the second look, the port is looked at anew, a few times."""
     looked: list[int] = []
+    enough = 0
     real = Aims._proven
 
     def first_gone(self: Aims, row: Socket, holder: Holder) -> Holder:
@@ -275,7 +278,8 @@ def test_a_holder_that_changes_is_looked_at_again(tmp_path: Path, monkeypatch: p
 
     monkeypatch.setattr(Aims, "_proven", first_gone)
     with server(tmp_path) as mine:
-        for enough, status, looks in ((2, "planned", 2), (3, "planned", 3), (99, "refused", 3)):
+        for looks_until, status, looks in ((2, "planned", 2), (3, "planned", 3), (99, "refused", 3)):
+            enough = looks_until
             looked.clear()
             assert plan(mine.target).status == status
             assert len(looked) == looks
@@ -361,8 +365,8 @@ def test_units(asked: Aims, tmp_path: Path) -> None:
         KillAction("unit", "web.service", "the systemd unit web.service", needs_name=True), unit=("web.service", False)
     )
     asked.me = asked.me._replace(euid=1000, uids={1000})
-    stranger = aims.Suspect(Process(77), (7,))
-    mine = aims.Suspect(Process(77), (1000,))
+    stranger = Suspect(Process(77), (7,))
+    mine = Suspect(Process(77), (1000,))
     refused = asked.decide_unit(users, "web.service", [mine, stranger])
     assert isinstance(refused, Refusal)
     assert refused.reason == "it is another user's process"
@@ -413,7 +417,7 @@ def test_a_tree(checkout: Path) -> None:
     with server(checkout, parent="nodemon") as mine:
         assert plan(mine.target).actions[0].pids == (mine.pid,)
         (action,) = plan(mine.target, tree=True).actions
-        assert action.pids == (mine.pid, mine.parent) or action.pids == (mine.parent, mine.pid)
+        assert sorted(action.pids) == sorted((mine.pid, mine.parent))
         assert action.text.endswith(" and 1 more of its tree")
     with server(checkout, parent="sh") as mine:
         (action,) = plan(mine.target, tree=True).actions
@@ -450,9 +454,10 @@ def test_what_has_changed_in_a_tree_is_left_out(checkout: Path) -> None:
     """A number that somebody else has by now, or whose parent is another, is no part of the tree any more."""
     with server(checkout, parent="nodemon") as mine:
         rows = proc_stat.everyone()
-        for changed in ({"started": rows[mine.parent].started + 1}, {"parent": 1_000_000}):
+        row = rows[mine.parent]
+        for changed in (row._replace(started=row.started + 1), row._replace(parent=1_000_000)):
             found = Aims(str(checkout), {}, is_tree=True)
-            found._everyone = rows | {mine.parent: rows[mine.parent]._replace(**changed)}
+            found._everyone = rows | {mine.parent: changed}
             aim = found.aim(mine.target)
             assert [member.handle.pid for deed in aim.deeds for member in deed.members] == [mine.pid], changed
             found.close()
@@ -531,8 +536,8 @@ def test_freed(tmp_path: Path) -> None:
         (port,) = report.ports
         assert (report.exit_code, port.status, port.hint) == (0, "freed", None)
         assert port.message.startswith(f"ended shop (pid {mine.pid}, user ")
-        assert not mine.is_running
-        assert other.is_running
+        assert not mine.is_running()
+        assert other.is_running()
         with socket.create_server(("127.0.0.1", mine.port)):
             pass
 
@@ -544,7 +549,7 @@ def test_a_tree_is_ended(checkout: Path) -> None:
         (port,) = kill.kill(mine.target, tree=True).ports
         assert port.status == "freed"
         assert not signals.is_running(signals.Handle(mine.parent, 0, mine.parent_watch))
-        assert not mine.is_running
+        assert not mine.is_running()
 
 
 @pytest.mark.usefixtures("quiet")
@@ -557,14 +562,14 @@ def test_still_held(tmp_path: Path) -> None:
         assert port.message == plan(mine.target).message
         assert port.hint == f"it has not ended within 5 s; end it at once: portguard kill --force {mine.target}"
         assert [process.pid for holder in port.successors for process in holder.processes] == [mine.pid]
-        assert mine.is_running
+        assert mine.is_running()
         (port,) = kill.kill(mine.target, force=True).ports
         assert port.status == "freed"
-        assert not mine.is_running
+        assert not mine.is_running()
 
 
 def test_who_asks_is_asked(tmp_path: Path, idle: int) -> None:
-    """The plan is shown before anything is done; with no for an answer nothing is, and what had no plan stays as it is."""
+    """The plan is shown before anything is done; with no for an answer nothing is, nor where there is no plan."""
     seen: list[KillReport] = []
 
     def no(report: KillReport) -> None:
@@ -576,7 +581,7 @@ def test_who_asks_is_asked(tmp_path: Path, idle: int) -> None:
         assert [port.status for port in report.ports] == ["declined", "nobody"]
         assert report.ports[0].message == "nothing was stopped"
         assert report.exit_code == 1
-        assert mine.is_running
+        assert mine.is_running()
         assert kill.kill(f"127.0.0.1:{idle}", ask=lambda _: pytest.fail("asked")).exit_code == 1
 
 
@@ -602,7 +607,7 @@ class Stopped:
     def carry_out(self, *names: str, **options: bool) -> KillPort:
         """Do it with these names confirmed."""
         options = {"is_tree": False, "is_forced": False} | options
-        acting = kill._Acting(self.found, {"PATH": self.found._cwd}, **options)  # type: ignore[arg-type]
+        acting = kill._Acting(self.found, {"PATH": self.found._cwd}, **options)
         (port,) = acting.carry_out([self.aim], names)
         return port
 
@@ -742,9 +747,9 @@ def test_a_container_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         found = Aims(str(tmp_path), {}, is_tree=False)
         aim = found.aim(mine.target)
         container = Container("docker", ID, "db")
-        real = aims.Engines.attribute
+        real = Engines.attribute
         monkeypatch.setattr(
-            aims.Engines,
+            Engines,
             "attribute",
             lambda self, holders: tuple(one._replace(container=container) for one in real(self, holders)),
         )
@@ -804,7 +809,7 @@ def test_who_asks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_suspects(asked: Aims, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is known of a process is its own: its description, its users, its container, and whether it is the kernel's."""
+    """What is known of a process: its description, its users, its container, and whether it is the kernel's."""
     with server(tmp_path) as mine:
         found = asked.suspect(mine.pid)
         assert found.process == processes.describe(mine.pid)

@@ -60,8 +60,8 @@ def test_a_handle(tmp_path: Path, way: str) -> None:
         assert signals.wait([handle], 10)
         assert not signals.is_running(handle)
         assert signals.send(handle, signals.TERMINATE) is False
-        assert not mine.is_running
-        assert other.is_running
+        assert not mine.is_running()
+        assert other.is_running()
         signals.close((handle,))
         if handle.fd is not None:
             with pytest.raises(OSError, match="Bad file descriptor"):
@@ -123,7 +123,7 @@ def test_a_number_that_was_given_away(tmp_path: Path, way: str) -> None:
         assert signals.wait([old], 0)
         assert signals.send(old, signals.TERMINATE) is False
         assert signals.terminate(mine.pid, old.started) is False
-        assert mine.is_running
+        assert mine.is_running()
 
 
 def test_terminate(tmp_path: Path, way: str) -> None:

@@ -215,7 +215,7 @@ def test_what_is_no_private_file(opened: tuple[str, int]) -> None:
 
 
 def test_a_lock_excludes_and_ends(opened: tuple[str, int]) -> None:
-    """Who waits for a lock that is not given up is told by whom and what to do, at the deadline; then all is as before."""
+    """Who waits for a lock in vain is told at the deadline who has it, and what to do; nothing stays open."""
     path, fd = opened
     mine = files.open_locked(path, fd, "x", 0.0)
     before = descriptors()
@@ -314,7 +314,7 @@ def test_what_cannot_be_used_is_kept(opened: tuple[str, int]) -> None:
 
 
 def test_who_holds_a_lock(opened: tuple[str, int], tmp_path: Path) -> None:
-    """The kernel's table is searched for the very file's flock; lines that are torn, and other locks, are passed over."""
+    """The kernel's table is searched for the very file's flock; torn lines and other locks are passed over."""
     path, fd = opened
     mine = files.open_locked(path, fd, "x", 0.0)
     inode = os.fstat(mine).st_ino
@@ -345,6 +345,16 @@ def table_at(store: str, *, clock: int = 1000, alive: bool = True, **more: Any) 
     """Open a table whose clock stands still."""
     with table.locked(store, KEY, clock=lambda: clock, is_alive=lambda _pid, _started: alive, **more) as found:
         yield found
+
+
+def anybody(_pid: int, _started: int) -> bool:
+    """Have every process live."""
+    return True
+
+
+def nobody(_pid: int, _started: int) -> bool:
+    """Have every process ended."""
+    return False
 
 
 def lease(expires: int = 2000, **more: Any) -> Lease:
@@ -551,8 +561,8 @@ def test_a_newer_table_is_left_alone(store: str) -> None:
     content = struct.pack("<8sII", b"PORTGRD\0", 3, 0) + b"future"
     Path(store, NAME).write_bytes(content)
     before = descriptors()
-    for attempt in (lambda: table_at(store), lambda: table.readable(store, KEY, is_required=True)):
-        with pytest.raises(StateError) as raised, attempt():
+    for section in (table_at(store), table.readable(store, KEY, is_required=True)):
+        with pytest.raises(StateError) as raised, section:
             pass
         assert raised.value.message == f"the lease table {store}/{NAME} is of a newer portguard"
         assert raised.value.hint == "update portguard"
@@ -606,7 +616,7 @@ def test_reading_asks_who_lives(store: str) -> None:
     with table_at(store) as found:
         found.write(1, lease(FOR_LIFE))
     for alive in (True, False):
-        with table.readable(store, KEY, is_alive=lambda _pid, _started, alive=alive: alive) as readable:
+        with table.readable(store, KEY, is_alive=anybody if alive else nobody) as readable:
             assert readable is not None
             assert bool(readable.leases()) is alive
 
@@ -696,9 +706,7 @@ def test_choosing_asks_the_store(store: str) -> None:
     """Without leasing, too, what others have is passed over, unless its process has ended."""
     take.take(store, KEY, 1, [5], no_reason, ttl=None, protocols=1)
     for alive, ports in ((True, (6,)), (False, (5,))):
-        chosen = take.choose_unleased(
-            store, KEY, 1, [5, 6], no_reason, is_alive=lambda _pid, _started, alive=alive: alive
-        )
+        chosen = take.choose_unleased(store, KEY, 1, [5, 6], no_reason, is_alive=anybody if alive else nobody)
         assert chosen.ports == ports
     retaken = take.take(store, KEY, 1, [5, 6], no_reason, ttl=60, protocols=1, is_alive=lambda _pid, _started: False)
     assert retaken.ports == (5,)
@@ -777,9 +785,10 @@ def test_a_book_is_kept(store: str) -> None:
     save(store, other, ONE)
     assert assignments.read(store, HOST) == (ONE, other)
     with assignments.locked(store, HOST) as book:
-        assert book.all == (ONE, other)
+        before_and_after = [book.all]
         book.save([ONE])
-        assert book.all == (ONE,)
+        before_and_after.append(book.all)
+    assert before_and_after == [(ONE, other), (ONE,)]
     assert Path(store, BOOK).read_bytes() == b"portguard-assignments 1\n1\t1700000000\tisolated\tweb\t/a\t/a\t/a/.git\n"
     assert os.stat(f"{store}/{BOOK}").st_mode & 0o777 == 0o600
     assert sorted(os.listdir(store)) == ["assignments-h.lock", BOOK]
@@ -901,7 +910,7 @@ def test_what_cannot_be_saved_changes_nothing(store: str) -> None:
 
 def test_a_book_without_descriptors(store: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where directories have no descriptors the same is done by paths."""
-    monkeypatch.setattr(assignments, "open_directory", lambda path, create: os.makedirs(path, exist_ok=True) or -1)
+    monkeypatch.setattr(assignments, "open_directory", lambda *_, **__: -1)
     Path(store).mkdir(0o700)
     Path(store, f"{BOOK}.new").write_bytes(b"old")
     save(store, ONE)
@@ -920,9 +929,8 @@ def test_a_book_that_cannot_be_used(store: str) -> None:
             attempt()
         assert raised.value.message == f"the assignments {store}/{BOOK} cannot be used: {BOOK} is a symbolic link"
     os.rename(f"{store}/x", f"{store}/{BOOK}")
-    with assignments.locked(store, HOST), pytest.raises(LockTimeoutError):
-        with assignments.locked(store, HOST, deadline=0.0):
-            pass
+    with assignments.locked(store, HOST), pytest.raises(LockTimeoutError), assignments.locked(store, HOST, deadline=0):
+        pass
     assert descriptors() == before
     save(store, ONE)
 
@@ -954,7 +962,7 @@ def bound() -> Iterator[socket.socket]:
 
 @pytest.mark.skipif(not hold.IS_POSSIBLE, reason="portguard holds ports on Linux alone")
 def test_a_holder_has_the_sockets_and_nothing_else(bound: socket.socket) -> None:
-    """It is no child of ours, has its own session, name and directory, and no descriptor but the socket's and its watch."""
+    """It is no child of ours, has its own session, name and directory, and no descriptor but what it needs."""
     port = bound.getsockname()[1]
     extra = os.open("/dev/null", os.O_RDONLY)
     os.set_inheritable(extra, True)

@@ -74,9 +74,8 @@ def main() -> int:
 
     def work(trial: Trial) -> None:
         slow = sum(seconds > QUICK for seconds in trial.seconds.values())
-        print(
+        _say(
             f"{len(trial.seconds)} tests, {sum(trial.seconds.values()):.0f} s; {slow} are too slow to be asked",
-            flush=True,
         )
         failed.extend(trial.failed)
         for file in [] if failed else files:
@@ -89,9 +88,14 @@ def main() -> int:
             ["-n", "0", "-s", "-q", "-W", _EARLY, "-p", "no:cacheprovider", *options.tests], [Loop(absolute, work)]
         )
     if failed or code not in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
-        print(f"the tests fail without any mistake: {', '.join(failed) or code}")
+        _say(f"the tests fail without any mistake: {', '.join(failed) or code}")
         return 3
-    return _report(made, accepted())
+    return report(made, accepted())
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
 
 
 def _modules(path: Path) -> list[Path]:
@@ -113,10 +117,7 @@ def _make(trial: Trial, file: str, limit: int | None) -> list[Made]:
         is_noticed = bool(tests) and trial.is_noticed(module, mutated(source, number), tests)
         made.append(Made(file, possible[number], is_noticed))
     noticed = sum(one.is_noticed for one in made)
-    print(
-        f"{file}: {noticed} of {len(made)} noticed ({len(possible)} possible, {time.monotonic() - started:.0f} s)",
-        flush=True,
-    )
+    _say(f"{file}: {noticed} of {len(made)} noticed ({len(possible)} possible, {time.monotonic() - started:.0f} s)")
     return made
 
 
@@ -126,17 +127,17 @@ def accepted() -> dict[tuple[str, str, str], str]:
     return {(one["file"], one["in"], one["change"]): one["why"] for one in table.get("accepted", [])}
 
 
-def _report(made: list[Made], known: dict[tuple[str, str, str], str]) -> int:
+def report(made: list[Made], known: dict[tuple[str, str, str], str]) -> int:
     """Print what went unnoticed, and what is accepted and was noticed all the same; return the exit code."""
     left = [one for one in made if not one.is_noticed]
     new = [one for one in left if (one.file, one.mutant.function, one.mutant.change) not in known]
     for one in new:
-        print(f"{one.file}:{one.mutant.line}: in {one.mutant.function or 'the module'}: {one.mutant.change}")
+        _say(f"{one.file}:{one.mutant.line}: in {one.mutant.function or 'the module'}: {one.mutant.change}")
     found = {(one.file, one.mutant.function, one.mutant.change) for one in made if one.is_noticed}
     for file, function, change in sorted(found & set(known)):
-        print(f"{file}: in {function or 'the module'}: {change}: accepted, but noticed: take it out of {ACCEPTED.name}")
+        _say(f"{file}: in {function or 'the module'}: {change}: accepted, but noticed: take it out of {ACCEPTED.name}")
     share = 1 - len(left) / len(made) if made else 0.0
-    print(f"{len(made)} mistakes, {len(made) - len(left)} noticed ({share:.1%}), {len(left) - len(new)} accepted")
+    _say(f"{len(made)} mistakes, {len(made) - len(left)} noticed ({share:.1%}), {len(left) - len(new)} accepted")
     return 1 if new or share < ENOUGH else 0
 
 

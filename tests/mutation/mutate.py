@@ -8,7 +8,7 @@ docstrings, prose in tables, and what only type checkers or other systems run.
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 _CONTEXT = 40  # characters on both sides of a change that say where it is
@@ -64,14 +64,14 @@ class Mutant(NamedTuple):
 
 
 class _Site(NamedTuple):
-    """One mistake that can be made: `wrong` in the place of what `owner` has in `field`, at `index` of a list."""
+    """One mistake that can be made: `wrong` in the place of what `owner` has in `field`, there `at` of a list."""
 
     statement: ast.stmt
     line: int
     function: str
     owner: ast.AST
     field: str
-    index: int | None
+    at: int | None
     wrong: Any
 
 
@@ -101,11 +101,11 @@ def mutated(source: str, number: int) -> str:
 def _put(site: _Site, new: Any) -> Any:
     """Put something in the site's place, and return what was there."""
     held = getattr(site.owner, site.field)
-    if site.index is None:
+    if site.at is None:
         setattr(site.owner, site.field, new)
         return held
-    old = held[site.index]
-    held[site.index] = new
+    old = held[site.at]
+    held[site.at] = new
     return old
 
 
@@ -181,52 +181,64 @@ def _in_fields(node: ast.AST, statement: ast.stmt, function: str) -> Iterator[_S
                 yield from _of(item, statement, function, node, field, index)
 
 
-def _of(
-    item: ast.AST, statement: ast.stmt, function: str, owner: ast.AST, field: str, index: int | None
-) -> Iterator[_Site]:
+def _of(item: ast.AST, statement: ast.stmt, function: str, owner: ast.AST, *where: Any) -> Iterator[_Site]:
+    """Yield the mistakes in one part of a statement, which is `where` in its owner: a field, and a place in it."""
+    field, at = where
     line = getattr(item, "lineno", statement.lineno)
     for wrong in _wrongs(item, owner, field, is_at_top=not function):
-        yield _Site(statement, line, function, owner, field, index, wrong)
+        yield _Site(statement, line, function, owner, field, at, wrong)
     if type(item) in _SWAPPED:
-        yield _Site(statement, line, function, owner, field, index, _SWAPPED[type(item)]())
-    yield from _losses(item, statement, function, line)
+        yield _Site(statement, line, function, owner, field, at, _SWAPPED[type(item)]())
+    for lacking, parts in _losses(item):
+        yield _Site(statement, line, function, item, lacking, None, parts)
     yield from _in_fields(item, statement, function)
 
 
 # ---------------------------------------------------------------- what
 
 
-def _wrongs(item: ast.AST, owner: ast.AST, field: str, *, is_at_top: bool) -> Iterator[Any]:
+def _wrongs(item: Any, owner: ast.AST, field: str, *, is_at_top: bool) -> Iterator[ast.AST]:
     """Yield what may stand in the place of an expression by mistake."""
     if isinstance(owner, ast.Return) and not (isinstance(item, ast.Constant) and item.value is None):
         yield ast.Constant(None)
     if isinstance(owner, (ast.If, ast.IfExp)) and field == "test" and not isinstance(item, ast.UnaryOp):
         yield ast.UnaryOp(ast.Not(), item)
-    if isinstance(item, ast.Constant):
-        if is_at_top and isinstance(owner, (ast.Tuple, ast.List, ast.Set)):
-            return  # of a table an element is lost, which is mistake enough
+    if not isinstance(item, ast.Constant):
+        yield from _OTHERS.get(type(item), lambda _: ())(item)
+    elif not (is_at_top and isinstance(owner, (ast.Tuple, ast.List, ast.Set))):
+        # Of a table an element is lost, which is mistake enough.
         yield from _wrong_constants(item.value, is_at_top=is_at_top, is_spec=isinstance(owner, ast.FormattedValue))
-    elif isinstance(item, ast.BoolOp):
-        for index in range(len(item.values)):
-            rest = [*item.values[:index], *item.values[index + 1 :]]
-            yield rest[0] if len(rest) == 1 else ast.BoolOp(item.op, rest)
-    elif isinstance(item, ast.UnaryOp):
-        yield item.operand
-    elif isinstance(item, ast.IfExp):
-        yield ast.IfExp(item.test, item.orelse, item.body)
-    elif isinstance(item, ast.Slice):
-        if item.lower is not None:
-            yield ast.Slice(None, item.upper, item.step)
-        if item.upper is not None:
-            yield ast.Slice(item.lower, None, item.step)
-    elif isinstance(item, ast.Call) and len(item.args) > 1 and not isinstance(item.args[1], ast.Starred):
+
+
+def _with_one_operand_less(item: ast.BoolOp) -> Iterator[ast.AST]:
+    for index in range(len(item.values)):
+        rest = [*item.values[:index], *item.values[index + 1 :]]
+        yield rest[0] if len(rest) == 1 else ast.BoolOp(item.op, rest)
+
+
+def _without_an_end(item: ast.Slice) -> Iterator[ast.AST]:
+    if item.lower is not None:
+        yield ast.Slice(None, item.upper, item.step)
+    if item.upper is not None:
+        yield ast.Slice(item.lower, None, item.step)
+
+
+def _called_otherwise(item: ast.Call) -> Iterator[ast.AST]:
+    if len(item.args) > 1 and not isinstance(item.args[1], ast.Starred):
         yield ast.Call(item.func, [item.args[1], item.args[0], *item.args[2:]], item.keywords)
-    elif isinstance(item, ast.Call) and isinstance(item.func, ast.Name) and item.func.id in ("sorted", "bool", "set"):
+    elif isinstance(item.func, ast.Name) and item.func.id in ("sorted", "bool", "set"):
         yield from item.args[:1]
-    elif isinstance(item, ast.Name) and item.id in _NAMES:
-        yield ast.Name(_NAMES[item.id])
-    elif isinstance(item, ast.Attribute) and item.attr in _NAMES:
-        yield ast.Attribute(item.value, _NAMES[item.attr])
+
+
+_OTHERS: dict[type[ast.AST], Callable[[Any], Iterable[ast.AST]]] = {
+    ast.BoolOp: _with_one_operand_less,
+    ast.UnaryOp: lambda item: (item.operand,),
+    ast.IfExp: lambda item: (ast.IfExp(item.test, item.orelse, item.body),),
+    ast.Slice: _without_an_end,
+    ast.Call: _called_otherwise,
+    ast.Name: lambda item: (ast.Name(_NAMES[item.id]),) if item.id in _NAMES else (),
+    ast.Attribute: lambda item: (ast.Attribute(item.value, _NAMES[item.attr]),) if item.attr in _NAMES else (),
+}
 
 
 def _wrong_constants(value: object, *, is_at_top: bool, is_spec: bool) -> Iterator[ast.Constant]:
@@ -246,16 +258,16 @@ def _wrong_constants(value: object, *, is_at_top: bool, is_spec: bool) -> Iterat
             yield ast.Constant("")
 
 
-def _losses(item: ast.AST, statement: ast.stmt, function: str, line: int) -> Iterator[_Site]:
-    """Yield the parts that an expression may lack: filters, keyword arguments, elements of what is listed."""
-    for field in {ast.comprehension: ("ifs",), ast.Call: ("keywords",), ast.Set: ("elts",)}.get(type(item), ()):
-        parts = getattr(item, field)
-        for index in range(len(parts)):
-            rest = [*parts[:index], *parts[index + 1 :]]
-            if rest or field != "elts":
-                yield _Site(statement, line, function, item, field, None, rest)
-    if isinstance(item, (ast.Tuple, ast.List)) and len(item.elts) > 2 and isinstance(item.ctx, ast.Load):
-        if all(isinstance(element, ast.Constant) for element in item.elts):
-            for index in range(len(item.elts)):
-                rest = [*item.elts[:index], *item.elts[index + 1 :]]
-                yield _Site(statement, line, function, item, "elts", None, rest)
+def _losses(item: Any) -> Iterator[tuple[str, list[ast.AST]]]:
+    """Yield the fields of an expression with a part less: filters, keyword arguments, elements of what is listed."""
+    if isinstance(item, ast.comprehension):
+        field = "ifs"
+    elif isinstance(item, ast.Call):
+        field = "keywords"
+    elif isinstance(item, (ast.Tuple, ast.List)) and len(item.elts) > 2 and isinstance(item.ctx, ast.Load):
+        field = "elts" if all(isinstance(element, ast.Constant) for element in item.elts) else ""
+    else:
+        return
+    parts = getattr(item, field, [])
+    for index in range(len(parts)):
+        yield field, [*parts[:index], *parts[index + 1 :]]

@@ -16,7 +16,6 @@ import types
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-import coverage
 import hypothesis
 import pytest
 
@@ -38,7 +37,7 @@ class Loop:
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
         """Give every property the same few examples each time."""
         for item in items:
-            test = getattr(item, "obj", None)
+            test: Any = getattr(item, "obj", None)
             if hypothesis.is_hypothesis_test(test):
                 own = test._hypothesis_internal_use_settings
                 fewer = min(_EXAMPLES, own.max_examples)
@@ -105,8 +104,8 @@ def in_child(work: Callable[[], bytes], seconds: int, deadline: float) -> bytes:
             null = os.open(os.devnull, os.O_RDWR)
             for fd in range(3):
                 os.dup2(null, fd)
-            with open(writer, "wb") as answer:
-                answer.write(work())
+            with open(writer, "wb") as told:
+                told.write(work())
         finally:
             os._exit(0)
     os.close(writer)
@@ -152,6 +151,8 @@ def _failures(
 
 
 def _measure(items: dict[str, pytest.Item], files: Sequence[str]) -> bytes:
+    import coverage  # of the extra `mutation`, and only here
+
     started: dict[str, tuple[float, float]] = {}
     seconds: dict[str, float] = {}
     elapsed: dict[str, float] = {}

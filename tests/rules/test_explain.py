@@ -17,16 +17,16 @@ NODE = Process(77, "node", "ada", uid=1000)
 CONTAINER = Container("docker", "ab" * 32, "shop-db-1", compose=Compose("shop", "db", "/home/b/shop"))
 
 
-def message(verdict: str = "conflict", cause: str = "listener", item: Declaration = WEB, **facts: Any) -> str:
+def message(verdict: str = "conflict", cause: str = "listener", item: Declaration = WEB, **more: Any) -> str:
     """Return the sentence for a verdict, with these facts besides."""
-    facts = {"holders": (), "twins": (), "errors": {}, "unprivileged_start": 1024} | facts
+    facts: dict[str, Any] = {"holders": (), "twins": (), "errors": {}, "unprivileged_start": 1024, **more}
     decision = Decision(verdict, cause)  # type: ignore[arg-type]  # words of the tests
     return explain.message(item, "tcp", decision, **facts)
 
 
-def hint(verdict: str = "conflict", cause: str = "listener", item: Declaration = WEB, **facts: Any) -> str | None:
+def hint(verdict: str = "conflict", cause: str = "listener", item: Declaration = WEB, **more: Any) -> str | None:
     """Return the next step for a verdict, with these facts besides."""
-    facts = {"holders": (), "suggestion": None, "platform": "linux", "euid": 1000} | facts
+    facts: dict[str, Any] = {"holders": (), "suggestion": None, "platform": "linux", "euid": 1000, **more}
     decision = Decision(verdict, cause)  # type: ignore[arg-type]  # words of the tests
     return explain.hint(item, "tcp", decision, **facts)
 

@@ -8,9 +8,9 @@ from portguard.rules.forwarders import FORWARDERS, is_forwarder
 
 # Those that docker, podman, their rootless modes and virtual machines are known to use; see docs/guarantees.md.
 KNOWN = """
-OrbStack, OrbStack Helper, com.docker.backend, com.docker.proxy, com.docker.vpnkit, conmon, docker-proxy, dockerd, gvproxy
-limactl, passt, pasta, pasta.avx2, rootlesskit, rootlesskit-docker-proxy, rootlessport, slirp4netns, vpnkit, vpnkit-bridge
-wslrelay
+OrbStack, OrbStack Helper, com.docker.backend, com.docker.proxy, com.docker.vpnkit, conmon, docker-proxy, dockerd
+gvproxy, limactl, passt, pasta, pasta.avx2, rootlesskit, rootlesskit-docker-proxy, rootlessport, slirp4netns, vpnkit
+vpnkit-bridge, wslrelay
 """
 
 

@@ -257,8 +257,8 @@ def test_desktops(name: str) -> None:
         "msedge",
         "opera",
         "vivaldi-bin",
-    ]
-    + ["Google Chrome"],
+        "Google Chrome",
+    ],
 )
 def test_browsers(name: str) -> None:
     """No browser is ended for a port that a page or a debugger has in it."""

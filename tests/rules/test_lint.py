@@ -49,7 +49,7 @@ def test_duplicates() -> None:
 
 
 def test_one_server_in_two_files() -> None:
-    """A published port that a config claims for nobody's service may be the same server: the hint says how to say so."""
+    """A published port that a config claims, too, may be of the same server: the hint says how to say so."""
     assert found(declared=(declared("one"),), published=(published("db"),), services=("db",)) == [
         (
             "duplicate",

@@ -118,8 +118,20 @@ def test_words(text: str, name: bool, service: bool, variable: bool) -> None:
 
 @pytest.mark.parametrize(
     "variable",
-    ["PATH", "HOME", "SHELL", "IFS", "ENV", "BASH_ENV", "NODE_OPTIONS"]
-    + ["LD_PRELOAD", "DYLD_X", "PYTHONPATH", "GIT_DIR", "GITHUB_ENV"],
+    [
+        "PATH",
+        "HOME",
+        "SHELL",
+        "IFS",
+        "ENV",
+        "BASH_ENV",
+        "NODE_OPTIONS",
+        "LD_PRELOAD",
+        "DYLD_X",
+        "PYTHONPATH",
+        "GIT_DIR",
+        "GITHUB_ENV",
+    ],
 )
 def test_variables_that_change_programs(variable: str) -> None:
     """A port is never put where programs look for something else; a longer name is another variable."""

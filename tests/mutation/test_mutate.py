@@ -1,0 +1,158 @@
+"""The mistakes are what they claim to be, they reach running code, and a test that is blind lets them live."""
+
+from __future__ import annotations
+
+import ast
+import sys
+import textwrap
+import types
+from collections.abc import Iterator
+
+import pytest
+
+from tests.mutation import __main__ as command
+from tests.mutation.__main__ import Made
+from tests.mutation.mutate import Mutant, mutants, mutated
+from tests.mutation.run import in_child, replace
+
+
+def changes(source: str) -> list[str]:
+    """Return every change that can be made to a text."""
+    return [mutant.change for mutant in mutants(textwrap.dedent(source))]
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ("x = a < b", ["x = a < b -> x = a <= b"]),
+        ("x = a is not b", ["x = a is not b -> x = a is b"]),
+        ("x = not a", ["x = not a -> x = a"]),
+        ("x = a + b", ["x = a + b -> x = a - b"]),
+        ("x = f(a, b)", ["x = f(a, b) -> x = f(b, a)"]),
+        ("x = f(a, k=b)", ["x = f(a, k=b) -> x = f(a)"]),
+        ("x = a[1:]", ["x = a[1:] -> x = a[:]", "x = a[1:] -> x = a[2:]", "x = a[1:] -> x = a[0:]"]),
+        ("x = 0", ["x = 0 -> x = 1"]),
+        ("x = True", ["x = True -> x = False"]),
+        ("x = b if a else c", ["x = b if a else c -> x = c if a else b", "x = b if a else c -> x = b if not a else c"]),
+        ("x = min(a)", ["x = min(a) -> x = max(a)"]),
+        ("x = [a for a in b if a]", ["x = [a for a in b if a] -> x = [a for a in b]"]),
+        ("x = ('a', 'b', 'c')", [f"x = ('a', 'b', 'c') -> x = ({rest})" for rest in ("'b', 'c'", "'a', 'c'", "'a', 'b'")]),
+        ("x = 'word'", ["x = 'word' -> x = 'wordX'", "x = 'word' -> x = ''"]),
+        ("x = 'two words'", []),
+        ("x: int = y", []),
+        ("f()", ["f() -> nothing"]),
+        ('"""A docstring."""', []),
+        ("TYPE_CHECKING = False\nif TYPE_CHECKING:\n    x = 1", []),
+        ("if sys.platform == 'win32':\n    x = 1", []),
+    ],
+)  # fmt: skip
+def test_mistakes(source: str, expected: list[str]) -> None:
+    """Each kind of mistake is made, once, and what is to be left alone is."""
+    assert changes(source) == expected
+
+
+def test_places() -> None:
+    """A mistake is named by its line and its function; those that read alike are counted."""
+    source = "class A:\n    def f(self, n=0):\n        return g(n, 1) + g(n, 1)\n"
+
+    assert Mutant(2, "A.f", "def f(self, n=0): pass -> def f(self, n=1): pass") in mutants(source)
+    assert len({(item.function, item.change) for item in mutants(source)}) == len(mutants(source))
+    assert {item.line for item in mutants(source)} == {2, 3}
+
+
+def test_each_mistake_is_one() -> None:
+    """Every mistaken text is a module, and differs from the right one; no two are the same."""
+    source = (command.ROOT / "portguard/rules/guard.py").read_text(encoding="utf-8")
+    right = ast.unparse(ast.parse(source))
+    texts = [mutated(source, number) for number in range(0, len(mutants(source)), 7)]
+
+    assert right not in texts
+    assert len(set(texts)) == len(texts)
+    for text in texts:
+        compile(text, "guard.py", "exec")
+
+
+RIGHT = """
+from portguard._contexts import contextmanager
+LIMIT = 3
+class Box:
+    @property
+    def size(self): return LIMIT
+def default(n=1, *, m=LIMIT): return n, m
+@contextmanager
+def section():
+    yield 'right'
+def outer(): return default()
+"""
+
+
+@pytest.fixture
+def module() -> Iterator[types.ModuleType]:
+    """Return a module that is in use."""
+    made = types.ModuleType("portguard_tests_mutated")
+    made.__file__ = "mutated.py"
+    exec(RIGHT, made.__dict__)
+    sys.modules[made.__name__] = made
+    yield made
+    del sys.modules[made.__name__]
+
+
+def test_mistakes_reach_what_is_in_use(module: types.ModuleType) -> None:
+    """Functions that others took over, properties, managers, defaults and values are all replaced where they are."""
+    box, taken, section = module.Box(), module.default, module.section
+    other = types.ModuleType("portguard_tests_other")
+    other.__dict__["LIMIT"] = module.LIMIT
+    sys.modules[other.__name__] = other
+
+    replace(module, RIGHT.replace("LIMIT = 3", "LIMIT = 4").replace("n=1", "n=2").replace("'right'", "'wrong'"))
+
+    assert box.size == 4
+    assert taken() == (2, 4)
+    assert module.outer() == (2, 4)
+    with section() as found:
+        assert found == "wrong"
+    assert sys.modules.pop(other.__name__).__dict__["LIMIT"] == 4
+
+
+def test_what_does_not_end_or_fails_is_no_answer() -> None:
+    """A child that raises, loops or waits for ever gives none; one that ends well gives its own, however long."""
+
+    def loop() -> bytes:
+        while True:
+            pass
+
+    def wait() -> bytes:
+        import signal
+
+        signal.pause()
+        return b"x"
+
+    assert in_child(lambda: b"x" * 200_000, 5, 30.0) == b"x" * 200_000
+    assert in_child(lambda: bytes(1 // 0), 5, 30.0) == b""
+    assert in_child(loop, 1, 60.0) == b""
+    assert in_child(wait, 5, 0.1) == b""
+
+
+def test_the_verdict(capsys: pytest.CaptureFixture[str]) -> None:
+    """A mistake that nobody notices fails unless it is accepted; so does a share of less than nine in ten."""
+    noticed = [Made("a.py", Mutant(1, "f", str(number)), True) for number in range(20)]
+    lived = Made("a.py", Mutant(2, "f", "lived"), False)
+    known = {("a.py", "f", "lived"): "because"}
+
+    assert command.report(noticed, {}) == 0
+    assert command.report([*noticed, lived], {}) == 1
+    assert "a.py:2: in f: lived" in capsys.readouterr().out
+    assert command.report([*noticed, lived], known) == 0
+    assert command.report([*noticed, lived], {("a.py", "g", "lived"): "because"}) == 1
+    assert command.report([*noticed[:8], lived], known) == 1
+    capsys.readouterr()
+    command.report(noticed, {("a.py", "f", "3"): "because"})
+    assert "accepted, but noticed" in capsys.readouterr().out
+
+
+def test_what_is_accepted_has_a_reason() -> None:
+    """Every accepted mistake is one that can still be made, and says why it is none."""
+    for (file, function, change), why in command.accepted().items():
+        source = (command.ROOT / file).read_text(encoding="utf-8")
+        assert (function, change) in {(item.function, item.change) for item in mutants(source)}, (file, change)
+        assert len(why) > 10
