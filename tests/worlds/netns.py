@@ -258,6 +258,14 @@ def _join(pid: int) -> None:
         os.close(descriptor)
 
 
+def _keep_measurement() -> None:
+    """Write down what coverage.py has seen here, if it looks: this process will end by SIGKILL."""
+    coverage = sys.modules.get("coverage")
+    measurement = None if coverage is None else coverage.Coverage.current()
+    if measurement is not None:
+        measurement.save()
+
+
 def _forked_call(
     enter: Callable[[], None], func: Callable[..., T], args: tuple[Any, ...], uid: int | None, timeout: float
 ) -> T:
@@ -283,6 +291,7 @@ def _forked_call(
                 blob = _encode(False, error, traceback.format_exc())
             sys.stdout.flush()
             sys.stderr.flush()
+            _keep_measurement()
             _send(write_end, blob)
             while True:  # the parent ends this process, after everything below it
                 signal.pause()

@@ -57,7 +57,10 @@ def _find_interpreter(uid: int) -> Interpreter | str:
     }
     environ["HOME"] = "/nonexistent"
     environ["PYTHONDONTWRITEBYTECODE"] = "1"
-    environ["PYTHONPATH"] = os.pathsep.join((project, sysconfig.get_path("purelib"), sysconfig.get_path("platlib")))
+    paths = [project, sysconfig.get_path("purelib"), sysconfig.get_path("platlib")]
+    if "COVERAGE_PROCESS_CONFIG" in environ:  # only Pythons of our own site-packages find coverage.py by themselves
+        paths.insert(0, str(Path(__file__).with_name("measured")))
+    environ["PYTHONPATH"] = os.pathsep.join(paths)
     reasons = []
     for program in (sys.executable, f"/usr/bin/python{_VERSION}", f"/usr/local/bin/python{_VERSION}"):
         done = subprocess.run(
