@@ -107,7 +107,7 @@ def hand_out(
         notes.append(Note("unleased", f"not leased, another caller may be given the same port: {problem.message}"))
     if sys.platform == "linux" and not all(candidates.is_safe(pool, port) for port in taken.ports):
         notes.append(_unsafe_note(ephemeral))
-    is_leased = taken.lease is not None
+    is_leased = taken.lease is not None and problem is None
     expires_at = time.time() + ttl if ttl is not None and (is_leased or hold) else None
     ports = tuple(FreePort(port, tuple(protocols), leased=is_leased, expires_at=expires_at) for port in taken.ports)
     return FreeReport(ports, tuple(notes))
@@ -242,15 +242,21 @@ def _take(
             taker = Lease(0, pid, 0, alive.start_of(pid), kind=order.kind, directory=cwd)
             taken = take.take(
                 place, key, order.number, wheel, refuse, ttl=order.ttl, protocols=bits, taker=taker,
-                is_alive=alive.is_alive, keep=lambda taken: undo.append(lambda: take.release(there, key, taken)),
+                is_alive=alive.may_live, keep=lambda taken: undo.append(lambda: take.release(there, key, taken)),
             )  # fmt: skip
-            return (taken if len(taken.ports) == order.number else taken._replace(lease=None)), None
+            # Among those who see as little it is a lease; whoever sees more looks into another table.
+            blind = (
+                None
+                if kernel.is_whole(key)
+                else StateError("which boot and network namespace this is cannot be told without /proc")
+            )
+            return (taken if len(taken.ports) == order.number else taken._replace(lease=None)), blind
     except LockTimeoutError:
         raise
     except StateError as error:
         problem = error
         wheel = candidates.candidates(pool, int.from_bytes(os.urandom(4), "little"))
-    taken = take.choose_unleased(place, key, order.number, wheel, refuse, is_alive=alive.is_alive)
+    taken = take.choose_unleased(place, key, order.number, wheel, refuse, is_alive=alive.may_live)
     return taken, problem if order.is_leased else None
 
 

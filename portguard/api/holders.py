@@ -13,7 +13,7 @@ from portguard.errors import LookupFailedError
 from portguard.model import Holder
 from portguard.rules.addresses import overlaps
 from portguard.rules.verdicts import occupants
-from portguard.system import sockets
+from portguard.system import sight, sockets
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -101,29 +101,26 @@ def holders_of(rows: Sequence[Socket], *, everyone: bool = True, brief: bool = F
         people = {some: tuple([known[pid] for pid in some]) for some in people}
     # psutil names one process a socket. For an ordinary user the processes of others are closed, and any of them may
     # share the socket; what a security module closes even to root is an exception that would make every answer unsure.
-    is_whole = owners is not None and owners.is_complete and (is_root() or not owners.has_unreadable)
+    is_whole = owners is not None and owners.is_complete and (not owners.has_unreadable or sight.sees_all())
+    nobodys = sight.unknown_uid()
     found = []
     for row, some in zip(rows, pids, strict=True):
         protocol, address, port, state, _, uid, _, named = row
         status = "known" if some else _why_unknown(row, owners)
         is_complete = is_whole and named is None and status != "hidden"
         # As everywhere where there are tens of thousands: the constructor's checks cost more than the rest.
-        values = (protocol, address, port, state, status, people[some], is_complete, None, None, uid, False)
+        whose = None if uid == nobodys else uid
+        values = (protocol, address, port, state, status, people[some], is_complete, None, None, whose, False)
         found.append(tuple.__new__(Holder, values))
     return tuple(found)
 
 
 def _why_unknown(row: Socket, owners: Owners | None) -> OwnerStatus:
-    is_other_user = not is_root() and row.uid != os.geteuid()
     if row.pids is not None:
+        is_other_user = not sight.sees_all() and row.uid != os.geteuid()
         return "hidden" if is_other_user or sys.platform == "win32" else "none-found"
     if row.inode == 0:
         return "kernel"  # TIME_WAIT and half-closed connections belong to no process any more
     if owners is None:
         return "lookup-failed"
-    return "hidden" if is_other_user or owners.has_unreadable else "none-found"
-
-
-def is_root() -> bool:
-    """Whether nothing is hidden from this user for want of rights; Windows does not tell."""
-    return not hasattr(os, "geteuid") or os.geteuid() == 0
+    return "hidden" if owners.has_unreadable else "none-found"

@@ -90,7 +90,7 @@ def _list(environ: Mapping[str, str]) -> list[_Listed]:
 
 def _leases(environ: Mapping[str, str]) -> dict[int, Lease]:
     path = directory.path_of(environ)
-    with table.readable(path, kernel.host_key(), is_alive=alive.is_alive, is_required=True) as found:
+    with table.readable(path, kernel.host_key(), is_alive=alive.may_live, is_required=True) as found:
         return {} if found is None else found.leases()
 
 
@@ -200,7 +200,7 @@ def _give_back(items: Sequence[_Listed], environ: Mapping[str, str]) -> tuple[Le
             book.save(item for item in book.all if item not in assigned)
     leased = [(item, item.record) for item in items if isinstance(item.record, Lease)]
     if leased:
-        with table.locked(path, kernel.host_key(), is_alive=alive.is_alive) as found:
+        with table.locked(path, kernel.host_key(), is_alive=alive.may_live) as found:
             for item, lease in leased:
                 if not found.carries(item.info.port, lease):
                     continue

@@ -149,9 +149,10 @@ def _notes(found: Sequence[Holder]) -> tuple[Note, ...]:
     notes = []
     if hidden:
         who = f"the owner of {hidden} of {len(found)} sockets is hidden"
+        is_root = not hasattr(os, "geteuid") or os.geteuid() == 0
         cure = (
-            "even from root, by a container or a security module"
-            if holders.is_root()
+            "even from this root, by a container, a sandbox or a security module"
+            if is_root
             else "from this user; root sees it"
         )
         notes.append(Note("hidden", f"{who} {cure}"))

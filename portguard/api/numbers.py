@@ -163,7 +163,7 @@ class _Chooser:
         from portguard.leases import assignments, table  # not for those that have their numbers
 
         found = assignments.read(self._path, kernel.machine_key()) if os.path.lexists(self._path) else ()
-        with table.readable(self._path, kernel.host_key(), is_alive=_is_alive()) as leases:
+        with table.readable(self._path, kernel.host_key(), is_alive=_may_live()) as leases:
             return {item.name: item.port for item in self._choose(items, found, leases)}
 
     def take(self, items: Sequence[Declaration], moved: Mapping[str, int]) -> dict[str, int]:
@@ -178,7 +178,7 @@ class _Chooser:
         # Both locks: of all checkouts of this host, and of what `free` hands out in this network namespace.
         with (
             assignments.locked(self._path, kernel.machine_key()) as book,
-            table.locked(self._path, kernel.host_key(), is_alive=_is_alive()) as leases,
+            table.locked(self._path, kernel.host_key(), is_alive=_may_live()) as leases,
         ):
             own = _own(book.all, self._checkout)
             missing = [item for item in items if item.name not in own or own[item.name].port == moved.get(item.name)]
@@ -244,7 +244,7 @@ def hash_of(checkout: Checkout, name: str) -> int:
     return crc32(os.fsencode(f"{checkout.common}\0{checkout.root}\0{checkout.directory}\0{name}"))
 
 
-def _is_alive() -> Callable[[int, int], bool]:
-    from portguard.system.alive import is_alive
+def _may_live() -> Callable[[int, int], bool]:
+    from portguard.system.alive import may_live
 
-    return is_alive
+    return may_live

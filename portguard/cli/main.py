@@ -76,40 +76,49 @@ def _command(name: str) -> Callable[..., int]:
 
 
 def _run_typer(words: Sequence[str]) -> int:
+    import contextlib  # Typer has them all
+    import functools
+    import io
+
     import typer  # 13 x the interpreter's start
 
+    from portguard.cli import output
     from portguard.cli.app import build
 
     # The parser inside Typer is not public; what all its usage errors share is the base of the exception that is.
     usage_error: Any = typer.BadParameter.__bases__[0]
-    app = build({name: _command(name) for name in COMMANDS})
+    chosen: list[Callable[[], int]] = []
+
+    def choose(name: str, **values: Any) -> int:
+        chosen.append(functools.partial(_command(name), **values))
+        return 0
+
+    # Typer only reads the line and words its help; that can be written or not is told as of every other answer.
+    app = build({name: functools.partial(choose, name) for name in COMMANDS})
+    said, complaint = io.StringIO(), io.StringIO()
+    result: object = 0
     try:
-        result = app(args=list(words), prog_name="portguard", standalone_mode=False)
+        with contextlib.redirect_stdout(said), contextlib.redirect_stderr(complaint):
+            result = app(args=list(words), prog_name="portguard", standalone_mode=False)
     except usage_error as error:
-        _show(error)
+        error.show(file=complaint)
         code = _code(words, 2)
+        output.message(_printable(complaint.getvalue()))
         _answer(words, code, "usage", [error.format_message()], None)
         return code
-    except OSError:
-        if sys.stdout is not None:
-            from portguard.cli import output  # help and the version are Typer's to write
+    except SystemExit as end:  # of the shells' completion
+        result = end.code
+    output.message(complaint.getvalue())
+    if said.getvalue():
+        output.answer(said.getvalue())
+    return chosen[0]() if chosen else result if isinstance(result, int) else 0
 
-            output.answer("")  # what could not be written is still there, and fails again
-        raise
-    return result if isinstance(result, int) else 0
 
-
-def _show(error: Any) -> None:
-    """Print a usage error as Typer words it, in which the command line's own words may come from anywhere."""
-    import io  # only on the way out
-
-    from portguard.cli import output  # only on the way out
+def _printable(text: str) -> str:
+    """Return Typer's words, in which the command line's own may come from anywhere."""
     from portguard.render.safe import safe  # only on the way out
 
-    shown = io.StringIO()
-    error.show(file=shown)
-    lines = shown.getvalue().split("\n")
-    output.message("\n".join(line if line.isprintable() else safe(line) for line in lines))
+    return "\n".join(line if line.isprintable() else safe(line) for line in text.split("\n"))
 
 
 def _fail(words: Sequence[str], exit_code: int, code: str, messages: Sequence[str], hint: str | None) -> int:

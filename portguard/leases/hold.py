@@ -43,7 +43,7 @@ def detach(sockets: Sequence[_socket.socket], *, pid: int | None = None, seconds
             if fd >= 0:
                 os.close(fd)
     if not told.isdigit():
-        raise StateError("the process that should hold the ports ended at once", "try again, or go without: --no-hold")
+        raise StateError("the process that should hold the ports ended at once", "try again, or go without the hold")
     return int(told)
 
 
@@ -88,6 +88,7 @@ def _hold(kept: Sequence[int], writer: int, pid: int | None, seconds: float | No
 def _close_others(kept: set[int]) -> None:
     first = 0
     for fd in sorted(fd for fd in kept if fd >= 0):
-        os.closerange(first, fd)
+        if first < fd:  # of nothing, os.closerange(0, 0), CPython makes everything
+            os.closerange(first, fd)
         first = fd + 1
     os.closerange(first, os.sysconf("SC_OPEN_MAX"))

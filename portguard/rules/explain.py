@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from portguard.rules.verdicts import Decision
 
 _UNIT_PUNCTUATION = str.maketrans("", "", ":-_.")
+_NO_FAMILY = {"EAFNOSUPPORT", "EPROTONOSUPPORT"}
 _SHOWN_PIDS = 4
 _NAME_LENGTH = 32
 
@@ -98,6 +99,8 @@ def message(
         return f"{occupied(holders[0])}, which is this project's own"
     if cause == "address-not-local":
         missing = ", ".join(errors) or ", ".join(declaration.hosts)
+        if errors and set(errors.values()) <= _NO_FAMILY:
+            return f"{missing} cannot be bound: sockets of its family are switched off here, or a sandbox forbids them"
         bare = next((address for address, error in errors.items() if error == "EINVAL" and "%" not in address), None)
         return f"this host has no address {missing}" + (f": it needs its interface, as in {bare}%eth0" if bare else "")
     if cause == "excluded":
@@ -215,6 +218,8 @@ def freeing_step(cause: str, holders: Sequence[Holder], port: int, *, platform: 
         return sight(euid)
     if any(holder.owner_status == "lookup-failed" for holder in holders):
         return "the owner could not be looked up here; run outside the sandbox or container to see it"
+    if any(holder.state is None for holder in holders):
+        return "no table here shows who has it; whoever has bound it and does not listen is not in all of them"
     return "no process here holds it; it may belong to the kernel, another PID namespace or another container"
 
 
@@ -233,7 +238,7 @@ def unit_word(unit: str | None) -> str:
 def sight(euid: int | None) -> str:
     """Return what would make a hidden owner visible."""
     if euid == 0:
-        return "the owner is hidden even from root: by a security module, or in a container's namespace"
+        return "the owner is hidden even from this root, by a container, a sandbox or a security module"
     return "run with sudo to see the owner"
 
 

@@ -1,20 +1,25 @@
 """Whether a process is still the one it was: a pid is given to others, a pid with its start time is not.
 
-On Linux from /proc alone, because `free` asks; elsewhere psutil answers.
+On Linux from /proc alone, because `free` asks; elsewhere psutil answers. A container's processes have numbers of their
+own: what is not of this PID namespace (pid_namespaces(7)) can neither be called alive nor dead here.
 """
 
 from __future__ import annotations
 
+import os
 import sys
 
 from portguard.system import proc_stat
+
+_NAMESPACE_SHIFT = 32  # what tells the namespace stands above the start time; ticks repeat after 497 days
+_TICKS = (1 << _NAMESPACE_SHIFT) - 1
 
 
 def start_of(pid: int, *, proc: str = "/proc", platform: str = sys.platform) -> int:
     """Return when `pid` started, as a number that only this process has together with its pid; 0 when it is gone.
 
-    On Linux clock ticks since boot (proc_pid_stat(5), starttime), a zombie being gone; elsewhere milliseconds since
-    the epoch.
+    On Linux clock ticks since boot (proc_pid_stat(5), starttime), below the number of its PID namespace; a zombie is
+    gone. Elsewhere milliseconds since the epoch. 0 as well where processes have other numbers in /proc than for us.
     """
     if platform != "linux":
         import psutil  # not on Linux
@@ -23,10 +28,43 @@ def start_of(pid: int, *, proc: str = "/proc", platform: str = sys.platform) -> 
             return int(psutil.Process(pid).create_time() * 1000)
         except (psutil.Error, OSError, ValueError):
             return 0
-    found = proc_stat.read(pid, proc=proc)
-    return 0 if found is None or found.is_ended else found.started
+    is_self = pid == os.getpid()
+    if not is_self and _is_foreign(proc):
+        return 0
+    found = proc_stat.read("self" if is_self else pid, proc=proc)
+    return 0 if found is None or found.is_ended else _namespace(proc) << _NAMESPACE_SHIFT | found.started & _TICKS
 
 
 def is_alive(pid: int, started: int) -> bool:
-    """Whether the process that started then still runs; one whose start is not known (0) counts as dead."""
+    """Whether the process that started then provably still runs; one whose start is not known (0) counts as dead."""
     return started != 0 and pid > 0 and start_of(pid) == started
+
+
+def may_live(pid: int, started: int) -> bool:
+    """Whether the process that started then may still run: it does, or it is out of sight. Dead if not known (0)."""
+    if started == 0 or pid <= 0:
+        return False
+    return start_of(pid) == started or _is_out_of_sight(started)
+
+
+def _is_out_of_sight(started: int) -> bool:
+    """Whether a process with that start cannot be looked for here, because its numbers are not those of this /proc."""
+    if sys.platform != "linux":
+        return False
+    return started >> _NAMESPACE_SHIFT != _namespace("/proc") or _is_foreign("/proc")
+
+
+def _is_foreign(proc: str) -> bool:
+    from portguard.system import sight  # not for ourselves, of whom `free` asks
+
+    return sight.is_foreign(proc)
+
+
+def _namespace(proc: str) -> int:
+    """Return the number of our PID namespace, 0 where it cannot be told."""
+    try:
+        link = os.readlink(f"{proc}/self/ns/pid")
+    except OSError:
+        return 0
+    number = link.removeprefix("pid:[").removesuffix("]")
+    return int(number) if number.isdigit() else 0

@@ -10,7 +10,8 @@ if TYPE_CHECKING:
     from portguard.rules.ranges import Range
 
 
-def _read(path: str) -> str | None:
+def read(path: str) -> str | None:
+    """Return what a file says, without white space around it; None where it cannot be read."""
     try:
         fd = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
     except OSError:
@@ -35,7 +36,7 @@ def ephemeral_range(proc: str = "/proc", platform: str = sys.platform) -> Range 
     """
     if platform != "linux":
         return (49152, 65535)
-    parts = (_read(f"{proc}/sys/net/ipv4/ip_local_port_range") or "").split()
+    parts = (read(f"{proc}/sys/net/ipv4/ip_local_port_range") or "").split()
     if len(parts) != 2 or not all(map(_is_number, parts)):
         return None
     return int(parts[0]), int(parts[1])
@@ -44,7 +45,7 @@ def ephemeral_range(proc: str = "/proc", platform: str = sys.platform) -> Range 
 def reserved_ports(proc: str = "/proc") -> tuple[Range, ...]:
     """Return net.ipv4.ip_local_reserved_ports as inclusive ranges; empty where there are none or it is unreadable."""
     ranges = []
-    for part in (_read(f"{proc}/sys/net/ipv4/ip_local_reserved_ports") or "").split(","):
+    for part in (read(f"{proc}/sys/net/ipv4/ip_local_reserved_ports") or "").split(","):
         first, dash, last = part.strip().partition("-")
         if _is_number(first) and (not dash or _is_number(last)):
             ranges.append((int(first), int(last) if dash else int(first)))
@@ -55,7 +56,7 @@ def unprivileged_port_start(proc: str = "/proc", platform: str = sys.platform) -
     """Return the first port that needs no privileges (ip-sysctl.rst, ip_unprivileged_port_start); 1024 if unknown."""
     if platform != "linux":
         return 0 if platform == "win32" else 1024
-    text = _read(f"{proc}/sys/net/ipv4/ip_unprivileged_port_start") or ""
+    text = read(f"{proc}/sys/net/ipv4/ip_unprivileged_port_start") or ""
     return int(text) if _is_number(text) else 1024
 
 
@@ -66,7 +67,7 @@ def host_key(proc: str = "/proc", platform: str = sys.platform) -> str:
     """
     if platform != "linux":
         return "host"
-    boot = (_read(f"{proc}/sys/kernel/random/boot_id") or "").replace("-", "")
+    boot = (read(f"{proc}/sys/kernel/random/boot_id") or "").replace("-", "")
     try:
         namespace = os.readlink(f"{proc}/self/ns/net")
     except OSError:
@@ -75,12 +76,17 @@ def host_key(proc: str = "/proc", platform: str = sys.platform) -> str:
     return f"{boot if boot.isalnum() else 'boot'}-{namespace if namespace.isdigit() else 'net'}"
 
 
+def is_whole(key: str) -> bool:
+    """Whether a key of `host_key` tells the boot and the network namespace: else it is shared with others."""
+    return not key.startswith("boot-") and not key.endswith("-net")
+
+
 def machine_key(etc: str = "/etc") -> str:
     """Return what tells this host from others that share a home with it, as one file-name-safe word.
 
     The machine id (machine-id(5)), which survives reboots; else the host's name.
     """
-    text = _read(f"{etc}/machine-id") or ""
+    text = read(f"{etc}/machine-id") or ""
     if not (text.isalnum() and text.isascii()):
         node = os.uname().nodename if hasattr(os, "uname") else os.environ.get("COMPUTERNAME", "")
         text = "".join(char if char.isascii() and char.isalnum() else "_" for char in node)

@@ -11,7 +11,7 @@ import os
 
 from portguard._namedtuple import NamedTuple
 from portguard.errors import LookupFailedError
-from portguard.system import proc_stat
+from portguard.system import proc_stat, sight
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 _FEW = 4  # numbers of descriptors, up to which asking everybody for these is faster than reading everything
 _GAPS = 4  # numbers that are free between those of a process, as a rule at most
 _MARK = b"socket:["
+_GONE = (FileNotFoundError, ProcessLookupError)
 
 
 class Owners(NamedTuple):
@@ -105,18 +106,34 @@ class Tables:
         self._read: set[int] = set()
         self.found: dict[int, tuple[int, ...]] = dict.fromkeys(self._wanted.values(), ())
         self.numbers: set[bytes] = set()
+        if sight.is_foreign(proc):
+            raise LookupFailedError(f"{proc} belongs to another PID namespace: its numbers are not ours")
         try:
             os.stat(f"{proc}/self/fd")
             pids = sorted(int(name) for name in os.listdir(proc) if name.isdigit())
         except OSError as error:
             raise LookupFailedError(f"{proc}: {error.strerror}") from error
         self.pids = pids if os.geteuid() == 0 else [pid for pid in pids if self._is_open(pid)]
-        # Every /proc has a PID 1; hidepid leaves out what it hides (proc(5)).
-        self._has_unreadable = 1 not in pids or len(self.pids) < len(pids)
+        # Every /proc has a PID 1; hidepid leaves out what it hides (proc(5)), and never one's own.
+        closed = [] if len(self.pids) == len(pids) else sorted(set(pids) - set(self.pids))
+        self._has_unreadable = 1 not in pids or not all(map(self._has_ended, closed))
+        if not self._has_unreadable and os.geteuid() != 0:
+            self._has_unreadable = sight.hides_processes(proc)
 
     def _is_open(self, pid: int) -> bool:
         """Whether the table is ours to see; asked so, a refusal costs a third of what it costs as an exception."""
         return os.access(f"{self._proc}/{pid}/fd", os.R_OK, effective_ids=True)
+
+    def _has_ended(self, pid: int) -> bool:
+        """Whether nothing is left of a process but its exit code, if that: whose table is closed to its own user."""
+        stat = proc_stat.read(pid, proc=self._proc)
+        if stat is None:
+            return not os.path.exists(f"{self._proc}/{pid}")
+        try:
+            # One whose first thread has ended looks the same, and its other threads go on.
+            return stat.is_ended and len(os.listdir(f"{self._proc}/{pid}/task")) == 1
+        except OSError:
+            return True  # it has gone
 
     def unread(self, pids: Iterable[int]) -> list[int]:
         """Return those of the processes whose tables were not read yet."""
@@ -258,7 +275,7 @@ def _links(directory: str) -> tuple[dict[bytes, bytes], bool]:
     try:
         fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError as error:
-        return links, not isinstance(error, PermissionError)
+        return links, isinstance(error, _GONE)
     try:
         # Numbers are given out from below, so they are guessed: being told them costs as much as a third of the links.
         size = os.fstat(fd).st_size  # how many there are, since Linux 6.2; before, 0
@@ -267,7 +284,7 @@ def _links(directory: str) -> tuple[dict[bytes, bytes], bool]:
             listed = map(os.fsencode, os.listdir(fd))
             _read_links(fd, [number for number in listed if number not in links], links, -1)
     except OSError as error:
-        return links, not isinstance(error, PermissionError)
+        return links, isinstance(error, _GONE)
     finally:
         os.close(fd)
     return links, True

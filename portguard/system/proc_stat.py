@@ -16,8 +16,8 @@ _LIMIT = 4096  # bytes; a name has at most 64 of them
 _ENDED = ("Z", "X", "x")
 
 
-def read(pid: int, *, proc: str = "/proc") -> ProcessStat | None:
-    """Return what the kernel says of `pid`, None when it is gone or closed to us."""
+def read(pid: int | str, *, proc: str = "/proc") -> ProcessStat | None:
+    """Return what the kernel says of `pid` ("self" for us), None when it is gone or closed to us."""
     try:
         fd = os.open(f"{proc}/{pid}/stat", os.O_RDONLY | os.O_CLOEXEC)
     except OSError:

@@ -11,7 +11,7 @@ import os
 import sys
 
 from portguard.model import Process
-from portguard.system import proc_stat
+from portguard.system import proc_stat, sight
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -48,7 +48,8 @@ def describe_all(
 def uids_of(pid: int, *, proc: str = "/proc", platform: str = sys.platform) -> tuple[int, ...] | None:
     """Return the process's real, effective and saved user, None where that cannot be told."""
     if platform == "linux":
-        return _uids(f"{proc}/{pid}/status")
+        uids = _uids(f"{proc}/{pid}/status")
+        return None if uids is None or sight.unknown_uid(proc) in uids else uids
     import psutil  # not on Linux
 
     try:
@@ -66,6 +67,7 @@ class _Host:
     def __init__(self, proc: str) -> None:
         self.proc = proc
         self.ticks = os.sysconf("SC_CLK_TCK")
+        self.nobodys = sight.unknown_uid(proc)
         self._booted: list[float | None] = []
         self._users: dict[int, str] = {}
 
@@ -108,8 +110,10 @@ def _by_status(pid: int, host: _Host) -> Process:
         return Process(pid)
     if b"\\" in name:  # the kernel escapes the newline, and with it the backslash itself
         name = b"\\".join(part.replace(b"\\n", b"\n") for part in name.split(b"\\\\"))
-    whole = _whole_name(os.fsdecode(name), here)
-    return Process(pid, whole, host.user(int(uid)), None, None, None, None, int(uid), False)
+    whole, number = _whole_name(os.fsdecode(name), here), int(uid)
+    if number == host.nobodys:
+        return Process(pid, whole)
+    return Process(pid, whole, host.user(number), None, None, None, None, number, False)
 
 
 def _by_proc(pid: int, host: _Host) -> Process:
@@ -118,16 +122,17 @@ def _by_proc(pid: int, host: _Host) -> Process:
     if stat is None:
         return Process(pid)
     uids = _uids(f"{here}/status")
+    uid = uids[0] if uids and uids[0] != host.nobodys else None
     cwd = None if stat.is_ended else _link(f"{here}/cwd")
     return Process(
         pid=pid,
         name=_whole_name(stat.name, here),
-        user=host.user(uids[0]) if uids else None,
+        user=None if uid is None else host.user(uid),
         exe=None if stat.is_ended else _link(f"{here}/exe") or _named_program(here),
         cwd=cwd,
         started_at=host.time_of(stat.started),
         parent_pid=stat.parent,
-        uid=uids[0] if uids else None,
+        uid=uid,
         cwd_is_shared=cwd is not None and _is_same_directory(f"{here}/cwd", cwd),
     )
 

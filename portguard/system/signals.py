@@ -94,7 +94,7 @@ def terminate(pid: int, started: int) -> bool:
     if handle is None:
         return False
     try:
-        return handle.started == started and send(handle, TERMINATE)
+        return alive.start_of(pid) == started and send(handle, TERMINATE)
     except OSError:
         return False
     finally:

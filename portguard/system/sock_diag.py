@@ -7,11 +7,13 @@ Layouts: linux/netlink.h, linux/inet_diag.h.
 from __future__ import annotations
 
 import _socket
+import errno
 import os
 import struct
 
 from portguard.errors import LookupFailedError
 from portguard.model import Socket, TableRow
+from portguard.system import sight
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,7 +24,6 @@ if TYPE_CHECKING:
 
     T = TypeVar("T")
 
-_NETLINK_SOCK_DIAG = 4
 _SOCK_DIAG_BY_FAMILY = 20
 _NLM_F_REQUEST_DUMP = 0x001 | 0x300
 _NLMSG_ERROR, _NLMSG_DONE = 2, 3
@@ -65,7 +66,9 @@ _PROTOCOLS = {"tcp": _socket.IPPROTO_TCP, "udp": _socket.IPPROTO_UDP}
 
 
 def _connect() -> _socket.socket:
-    sock = _socket.socket(_socket.AF_NETLINK, _socket.SOCK_RAW | _socket.SOCK_CLOEXEC, _NETLINK_SOCK_DIAG)
+    if not sight.may_ask_netlink():
+        raise OSError(errno.EPERM, "a sandbox forbids it on pain of death")
+    sock = _socket.socket(_socket.AF_NETLINK, _socket.SOCK_RAW | _socket.SOCK_CLOEXEC, sight.NETLINK_SOCK_DIAG)
     try:
         sock.settimeout(_DEADLINE)
         sock.bind((0, 0))

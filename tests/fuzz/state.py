@@ -16,7 +16,7 @@ from portguard.api import configs
 from portguard.api import leases as api
 from portguard.config.find import ConfigText
 from portguard.errors import StateError
-from portguard.leases import assignments, directory, table, take
+from portguard.leases import assignments, directory, glance, table, take
 from portguard.leases.table import Lease
 from portguard.model import Config
 from portguard.render import documents, leases
@@ -43,14 +43,14 @@ def fuzz(data: bytes) -> None:
 
 def _raw_table(content: bytes) -> None:
     state = emptied("state")
-    _stored(state, table.name_of("k")).write_bytes(content)
+    _stored(state, glance.name_of("k")).write_bytes(content)
     _use_table(state, "k")
 
 
 def _made_table(content: bytes) -> None:
     state = emptied("state")
     key = kernel.host_key()
-    with _stored(state, table.name_of(key)).open("wb") as file:
+    with _stored(state, glance.name_of(key)).open("wb") as file:
         file.write(_HEADER)
         for start in range(0, min(len(content), 64 * _ENTRY_SIZE), _ENTRY_SIZE):
             entry = content[start : start + _ENTRY_SIZE].ljust(_ENTRY_SIZE, b"\0")

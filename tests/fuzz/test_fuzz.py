@@ -19,10 +19,11 @@ from portguard.rules import draft, env_block
 from portguard.sources import port_spec
 from portguard.system import proc_net, sock_diag
 from tests import amount
+from tests.amount import MINUTES
 from tests.fuzz import HERE, TARGETS, harness, inputs, mutate
 from tests.fuzz.measure import MEGABYTES, SECONDS, Watch
 from tests.fuzz.minimize import name_of
-from tests.oracle.test_oracle import MINUTES, new_seed
+from tests.oracle.test_oracle import new_seed
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="netlink, /proc and memory's peak are Linux's")
 

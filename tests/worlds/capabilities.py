@@ -76,6 +76,11 @@ def _pidns() -> str | None:
 
 
 @functools.cache
+def _userns() -> str | None:
+    return _users() or _fails("setpriv", f"--reuid={NOBODY}", "--clear-groups", "--", "unshare", "-U", "-r", "true")
+
+
+@functools.cache
 def _hidepid() -> str | None:
     reason = _netns() or _users()
     if reason is not None:
@@ -198,6 +203,7 @@ def _git() -> str | None:
 CAPABILITIES: dict[str, Probe] = {
     "netns": _netns,
     "pidns": _pidns,
+    "userns": _userns,
     "hidepid": _hidepid,
     "users": _users,
     "docker": _docker,

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.worlds.netns import mount
+from tests.worlds.netns import MS_BIND, MS_PRIVATE, MS_REC, mount
 
 _MS_RDONLY, _MS_REMOUNT = 0x1, 0x20
 
@@ -27,3 +27,13 @@ def fill(place: Path) -> None:
 def make_read_only(place: Path) -> None:
     """Remount the tmpfs that is mounted there."""
     mount("tmpfs", str(place), None, _MS_REMOUNT | _MS_RDONLY)
+
+
+def make_everything_read_only() -> None:
+    """Make every mounted file system read-only, for this mount namespace alone, which must not be the host's."""
+    mount("none", "/", None, MS_REC | MS_PRIVATE)
+    for line in Path("/proc/self/mounts").read_text().splitlines():
+        place = line.split()[1].encode().decode("unicode_escape")
+        # What lies under another mount, or must stay as it is (/proc/sys of a container), is left.
+        with contextlib.suppress(OSError):
+            mount("none", place, None, MS_BIND | _MS_REMOUNT | _MS_RDONLY)

@@ -44,7 +44,8 @@ os.stat(sys.executable)  # the exec is still root's: without this, one installat
 """
 
 
-def _becoming(uid: int) -> list[str]:
+def becoming(uid: int) -> list[str]:
+    """Return a command that runs another one as that user, without groups and capabilities; started as root."""
     return ["setpriv", f"--reuid={uid}", f"--regid={uid}", "--clear-groups", "--"]
 
 
@@ -64,7 +65,7 @@ def _find_interpreter(uid: int) -> Interpreter | str:
     reasons = []
     for program in (sys.executable, f"/usr/bin/python{_VERSION}", f"/usr/local/bin/python{_VERSION}"):
         done = subprocess.run(
-            [*_becoming(uid), program, "-c", _TRIAL],
+            [*becoming(uid), program, "-c", _TRIAL],
             env=environ, cwd="/", capture_output=True, text=True, check=False, timeout=_TIMEOUT,
         )  # fmt: skip
         if done.returncode == 0:
@@ -99,7 +100,7 @@ def as_user(
     to `subprocess.run`.
     """
     program, base = interpreter(uid)
-    command = [*inside, *_becoming(uid), program, *argv]
+    command = [*inside, *becoming(uid), program, *argv]
     options.setdefault("cwd", "/")
     return subprocess.run(
         command if ns is None else ns.argv(command),
@@ -132,6 +133,7 @@ WITHOUT: dict[str, tuple[str, ...]] = {
     "proc-net": _mounting("mount -t proc -o subset=pid proc /proc"),
     "other-users": _mounting("mount -t proc -o hidepid=2 proc /proc"),
     "other-processes": ("unshare", "-p", "-f", "--mount-proc"),
+    "own-proc": ("unshare", "-p", "-f"),  # numbers of its own, and a /proc with the numbers outside
 }
 
 # ---------------------------------------------------------------- without netlink
@@ -161,6 +163,15 @@ sys.stdin.read()
 """
 
 
+def is_running(pid: int) -> bool:
+    """Whether a process exists; for those of whoever asks, or as root."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
 class Held(NamedTuple):
     """A process that holds sockets, and their ports."""
 
@@ -172,7 +183,7 @@ class Held(NamedTuple):
 def holding(sockets: Sequence[tuple[str, str, int, str]], uid: int, ns: PrivateNetns | None = None) -> Iterator[Held]:
     """Let a process of that user hold sockets: (protocol, address, port or 0, "listen" or "bound") each."""
     program, environ = interpreter(uid)
-    command = [*_becoming(uid), program, "-c", _HOLD, json.dumps(list(sockets))]
+    command = [*becoming(uid), program, "-c", _HOLD, json.dumps(list(sockets))]
     with subprocess.Popen(
         command if ns is None else ns.argv(command),
         env=dict(environ), cwd="/", stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
