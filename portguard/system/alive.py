@@ -11,6 +11,10 @@ import sys
 
 from portguard.system import proc_stat
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from portguard.model import ProcessStat
+
 _NAMESPACE_SHIFT = 32  # what tells the namespace stands above the start time; ticks repeat after 497 days
 _TICKS = (1 << _NAMESPACE_SHIFT) - 1
 
@@ -32,7 +36,12 @@ def start_of(pid: int, *, proc: str = "/proc", platform: str = sys.platform) -> 
     if not is_self and _is_foreign(proc):
         return 0
     found = proc_stat.read("self" if is_self else pid, proc=proc)
-    return 0 if found is None or found.is_ended else _namespace(proc) << _NAMESPACE_SHIFT | found.started & _TICKS
+    return 0 if found is None or found.is_ended else token_of(found, proc=proc)
+
+
+def token_of(stat: ProcessStat, *, proc: str = "/proc") -> int:
+    """Return `start_of` for what the kernel just said of a process, ended or not."""
+    return _namespace(proc) << _NAMESPACE_SHIFT | stat.started & _TICKS
 
 
 def is_alive(pid: int, started: int) -> bool:

@@ -57,7 +57,7 @@ def take(pid: int) -> Handle | None:
                 raise LookupFailedError(f"process {pid} cannot be watched: {error.strerror}") from error
     stat = proc_stat.read(pid) if fd is not None else None
     # A process whose first thread has ended looks like a zombie, and its other threads go on.
-    handle = Handle(pid, alive.start_of(pid) if stat is None else stat.started, fd)
+    handle = Handle(pid, alive.start_of(pid) if stat is None else alive.token_of(stat), fd)
     if handle.started == 0 or not is_running(handle):
         close((handle,))
         return None
@@ -94,7 +94,7 @@ def terminate(pid: int, started: int) -> bool:
     if handle is None:
         return False
     try:
-        return alive.start_of(pid) == started and send(handle, TERMINATE)
+        return handle.started == started and send(handle, TERMINATE)
     except OSError:
         return False
     finally:

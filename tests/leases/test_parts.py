@@ -366,14 +366,14 @@ def test_a_lease_comes_back_as_it_was(store: str) -> None:
     """Everything about a lease is kept, on the first port and on the last, and on no other."""
     mine = lease(protocols=3, kind="run", name="web", hosts="127.0.0.1,::1", directory="/home/a/\udcff")
     with table_at(store) as found:
-        found.write(0, mine)
+        found.write(1, mine)
         found.write(65535, lease(FOR_LIFE, kind="hold"))
-        assert found.lease(0) == mine
+        assert found.lease(1) == mine
         assert found.lease(65535) == lease(FOR_LIFE, kind="hold")
+        assert found.lease(2) is None
+        assert found.leases() == {1: mine, 65535: lease(FOR_LIFE, kind="hold")}
+        found.clear(1)
         assert found.lease(1) is None
-        assert found.leases() == {0: mine, 65535: lease(FOR_LIFE, kind="hold")}
-        found.clear(0)
-        assert found.lease(0) is None
     assert os.stat(f"{store}/{NAME}").st_size == 4096 + 65536 * (8 + 512)
 
 
@@ -1024,7 +1024,7 @@ def test_a_holder_for_nobody_is_said(bound: socket.socket) -> None:
     with pytest.raises(StateError) as raised:
         hold.detach([bound], pid=0)
     assert raised.value.message == "the process that should hold the ports ended at once"
-    assert raised.value.hint == "try again, or go without: --no-hold"
+    assert raised.value.hint == "try again, or go without the hold"
     assert descriptors() == before
 
 
