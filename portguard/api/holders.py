@@ -73,10 +73,13 @@ def with_owners(rows: Sequence[Socket], limit: int | None, *, everyone: bool = T
     return holders_of(distinct(rows)[:limit], everyone=everyone)
 
 
-def holders_of(rows: Sequence[Socket], *, everyone: bool = True, brief: bool = False) -> tuple[Holder, ...]:
+def holders_of(
+    rows: Sequence[Socket], *, everyone: bool = True, brief: bool = False, processors: int = 1
+) -> tuple[Holder, ...]:
     """Return a holder for each row: one search for all of them, and each process described once.
 
-    `brief` leaves out all but the processes' names and users, unless several share a socket.
+    `brief` leaves out all but the processes' names and users, unless several share a socket. `processors` as
+    `owners.find_everyone` takes them.
     """
     owners: Owners | None = None
     if any(row.pids is None for row in rows):
@@ -84,7 +87,7 @@ def holders_of(rows: Sequence[Socket], *, everyone: bool = True, brief: bool = F
 
         inodes = {row.inode for row in rows}
         try:
-            owners = search.find_everyone(inodes) if everyone else search.find(inodes)
+            owners = search.find_everyone(inodes, processors=processors) if everyone else search.find(inodes)
         except LookupFailedError:
             owners = None
     by_inode = owners.pids if owners is not None else {}

@@ -33,15 +33,17 @@ def list_ports(
     connections: bool = False,
     mine: bool = False,
     brief: bool = False,
+    processors: int = 1,
     environ: Mapping[str, str] | None = None,
     services_path: str | None = None,
 ) -> Listing:
     """List the TCP listeners and the bound UDP sockets without a peer; with `connections` all other sockets as well.
 
     `families` are those of the socket: a dual-stack one is of family 6. `mine`: only what a process of the current
-    user holds. `brief` leaves out what a line does not show of a process, and `projects_of` needs. Owners that
-    cannot be seen are unknown, and a note counts them. Raises UsageError for an unknown protocol or family, and
-    LookupFailedError where no socket table can be read.
+    user holds. `brief` leaves out what a line does not show of a process, and `projects_of` needs. With several
+    `processors` as many processes share the work, for callers without threads. Owners that cannot be seen are unknown,
+    and a note counts them. Raises UsageError for an unknown protocol or family, and LookupFailedError where no socket
+    table can be read.
     """
     if not protocols or any(protocol not in PROTOCOLS for protocol in protocols):
         raise UsageError(f"unknown protocols {tuple(protocols)!r}", "use tcp, udp or both")
@@ -58,7 +60,8 @@ def list_ports(
     rows.sort(key=_order)
     environ = os.environ if environ is None else environ
     engines = Engines(environ)
-    found = list(zip(rows, holders.holders_of([row.socket for row in rows], brief=brief), strict=True))
+    people = holders.holders_of([row.socket for row in rows], brief=brief, processors=processors)
+    found = list(zip(rows, people, strict=True))
     if mine:
         uid, user = _me()
         found = [(row, holder) for row, holder in found if _is_mine(holder, uid, user)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 
 from portguard.api import listing as api
 from portguard.cli import output
@@ -34,6 +35,7 @@ def run(
         connections=is_all,
         mine=is_mine,
         brief=not (as_json or is_by_project),
+        processors=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1,
     )
     from portguard.render import text  # not when the table cannot be read
 

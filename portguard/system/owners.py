@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 _FEW = 4  # numbers of descriptors, up to which asking everybody for these is faster than reading everything
 _GAPS = 4  # numbers that are free between those of a process, as a rule at most
 _MARK = b"socket:["
+_WORTH, _PARTS = 128, 4  # processes that are worth another child to read their tables; children and us, at most
 _GONE = (FileNotFoundError, ProcessLookupError)
 
 
@@ -34,12 +35,33 @@ class Owners(NamedTuple):
     is_complete: bool = True
 
 
-def find_everyone(inodes: Set[int], *, proc: str = "/proc") -> Owners:
-    """Return who holds these socket inodes. Raises LookupFailedError where /proc is missing or not ours to see."""
+def find_everyone(inodes: Set[int], *, processors: int = 1, proc: str = "/proc") -> Owners:
+    """Return who holds these socket inodes. Raises LookupFailedError where /proc is missing or not ours to see.
+
+    With several `processors` as many processes share the work where there is much: for callers without threads.
+    """
     tables = Tables(inodes, proc)
     if tables.found:
-        tables.read_all(tables.pids)
+        _read_in_parts(tables, min(processors, len(tables.pids) // _WORTH + 1, _PARTS))
     return tables.answer()
+
+
+def _read_in_parts(tables: Tables, count: int) -> None:
+    """Read the tables of all processes: a part here, each other one in a child, and here what a child does not tell."""
+    own, *others = [tables.pids[index::count] for index in range(count)]
+    if not others:
+        tables.read_all(own)
+        return
+    from portguard.system import forked  # only on busy machines
+
+    children = [forked.start(tables.report_on, part) for part in others]
+    tables.read_all(own)
+    for part, child in zip(others, children, strict=True):
+        report = None if child is None else forked.result(child)
+        if report is None:
+            tables.read_all(part)
+        else:
+            tables.believe(report, part)
 
 
 def find(inodes: Set[int], *, proc: str = "/proc") -> Owners:
@@ -178,6 +200,23 @@ class Tables:
                     if pid not in self.found[wanted[link]]:
                         self.found[wanted[link]] += (pid,)
         return links
+
+    def report_on(self, pids: Iterable[int]) -> bytes:
+        """Read the tables of these processes, and return what `believe` takes: lines of inode and pid."""
+        self.found = dict.fromkeys(self.found, ())
+        self.numbers.clear()
+        self.read_all(pids)
+        lines = [b"%d %d" % (inode, pid) for inode, holders in self.found.items() for pid in holders]
+        return b"\n".join([b"%d" % self._has_unreadable, *lines])
+
+    def believe(self, report: bytes, pids: Iterable[int]) -> None:
+        """Take what another process read of these processes' tables for what was read here."""
+        head, *lines = report.split(b"\n")
+        self._has_unreadable |= head != b"0"
+        for line in lines:
+            inode, pid = map(int, line.split())
+            self.found[inode] += (pid,)
+        self._read.update(pids)
 
     def size_of(self, pid: int) -> int:
         """Return how many descriptors a process has, 0 where the kernel does not tell: it does since Linux 6.2."""

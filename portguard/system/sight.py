@@ -86,41 +86,16 @@ def _status(proc: str) -> dict[str, str]:
 
 def _is_survived() -> bool:
     """Whether a child lives on that asks for a netlink socket; false where there can be no child."""
-    reader, writer = os.pipe()
-    try:
-        pid = _fork()
-        if pid == 0:
-            try:
-                _ask()
-                os.write(writer, b".")
-            finally:
-                os._exit(0)
-        os.close(writer)
-        writer = -1
-        is_alive = os.read(reader, 1) == b"."
-        with suppress(ChildProcessError):  # whoever ignores SIGCHLD has none to wait for
-            os.waitpid(pid, 0)
-    except OSError:
-        return False
-    finally:
-        for fd in (reader, writer):
-            if fd >= 0:
-                os.close(fd)
-    return is_alive
+    from portguard.system import forked  # only in a sandbox
+
+    child = forked.start(_ask)
+    return child is not None and forked.result(child) is not None
 
 
-def _fork() -> int:
-    import warnings  # only in a sandbox
-
-    with warnings.catch_warnings():
-        # Since 3.12 forking beside threads is warned of; this child takes no lock, and is gone at once.
-        warnings.simplefilter("ignore", DeprecationWarning)
-        return os.fork()
-
-
-def _ask() -> None:
+def _ask() -> bytes:
     import resource  # only in the child
 
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     with suppress(OSError):  # refused, and alive
         _socket.socket(_socket.AF_NETLINK, _socket.SOCK_RAW | _socket.SOCK_CLOEXEC, NETLINK_SOCK_DIAG).close()
+    return b""

@@ -405,6 +405,35 @@ def test_the_quick_search_finds_the_same(plan: Plan) -> None:
     assert stopped >= 30
 
 
+def _compare_parts(plan: Plan) -> list[str]:
+    """Search for all owners of a world alone and in parts, with children that answer, that die, and without any."""
+    wrong = []
+    with inhabited(plan):
+        inodes = {row.socket.inode for row in sockets.find_all(TCP, listeners_only=True)}
+        alone = owners.find_everyone(inodes)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(owners, "_WORTH", 1)
+            for name, told in (("answer", None), ("die", lambda *_: os._exit(1)), ("none", None)):
+                if told is not None:
+                    patch.setattr(owners.Tables, "report_on", told)
+                if name == "none":
+                    patch.setattr(os, "fork", _refuse)
+                if owners.find_everyone(inodes, processors=3) != alone:
+                    wrong.append(name)
+    return wrong if len(alone.pids) >= 30 else ["too small a world"]
+
+
+def _refuse() -> int:
+    raise OSError(errno.EAGAIN, "no process")
+
+
+@pytest.mark.needs("netns")
+@pytest.mark.parametrize("plan", PLANS[:2], ids=lambda plan: plan.name)
+def test_a_search_that_is_shared_finds_the_same(plan: Plan) -> None:
+    """Several processes find together what one finds alone; what a child does not tell is looked for again."""
+    assert netns.run_in_netns(_compare_parts, plan, timeout=100) == []
+
+
 @pytest.mark.needs("netns")
 def test_a_socket_passed_to_a_stranger_is_the_one_that_may_be_missed() -> None:
     """Passed over SCM_RIGHTS, at another number: the quick search says that it is not complete, the other has it."""
