@@ -117,8 +117,11 @@ class _Check:
 
     def ports(self, chosen: Sequence[Declaration]) -> tuple[PortReport, ...]:
         self._asked = frozenset(item.port for item in chosen)
-        entries = dict.fromkeys((item, protocol) for item in chosen for protocol in item.protocols)
-        return tuple(self._entry(item, protocol) for item, protocol in entries)
+        entries: dict[tuple[str, Protocol], Declaration] = {}
+        for item in chosen:
+            for protocol in item.protocols:
+                entries.setdefault((item.name, protocol), item)
+        return tuple(self._entry(item, protocol) for (_, protocol), item in entries.items())
 
     def silent(self) -> tuple[Note, ...]:
         """Return what the engines, where they were asked anyway, say of our containers that publish nothing."""

@@ -219,10 +219,12 @@ def test_names_select(project: Path, answer: Answer, portguard: Any) -> None:
     )
 
     chosen = answer("check", "dns/udp", cwd=project)["data"]["ports"]
+    again = answer("check", "dns", "web", "dns/tcp", "web", "dns/udp", cwd=project)["data"]["ports"]
     unknown = portguard("check", "wbe", cwd=project)
     wrong = portguard("check", "web/udp", cwd=project)
 
     assert [(entry["name"], entry["protocol"]) for entry in chosen] == [("dns", "udp")]
+    assert [(entry["name"], entry["protocol"]) for entry in again] == [("dns", "udp"), ("dns", "tcp"), ("web", "tcp")]
     assert (unknown.returncode, wrong.returncode) == (2, 2)
     assert "did you mean 'web'?" in unknown.stderr
     assert "not udp" in wrong.stderr
