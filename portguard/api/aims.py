@@ -289,8 +289,7 @@ class Aims:
 
     def name_of(self, pid: int) -> str:
         """Return a process's name."""
-        stat = self._get_everyone().get(pid)
-        return stat.name if stat is not None else "a process"
+        return processes.describe(pid).name or "a process"
 
     def forget(self) -> None:
         """Forget what may have changed since something was ended."""

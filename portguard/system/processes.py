@@ -24,6 +24,8 @@ _COMM_LENGTH = 15  # bytes of a name that Linux keeps: TASK_COMM_LEN in include/
 _STATUS_SIZE = 1024  # bytes of /proc/PID/status up to the users, with room to spare
 _DELETED = " (deleted)"
 _NO_DATE = 253_402_300_800  # seconds since the epoch: the year 10,000
+# What Node.js calls its first thread since 22.14 and 23.6 (nodejs/node#56416), and so the kernel the process.
+_THREAD_NAME = "MainThread"
 
 
 def describe(pid: int, *, proc: str = "/proc", platform: str = sys.platform) -> Process:
@@ -159,10 +161,12 @@ def _link(path: str) -> str | None:
 
 
 def _whole_name(name: str, here: str) -> str:
-    """Return a name that may be cut as it stands in argv[0], without what follows a space.
+    """Return a name that may be cut as it stands in argv[0], without what follows a space; so one that is a thread's.
 
     A program that sets its own title has all its arguments there.
     """
+    if name == _THREAD_NAME:
+        return os.path.basename(_first_argument(here)) or name
     if len(name) < _COMM_LENGTH:
         return name
     whole = os.path.basename(_first_argument(here))

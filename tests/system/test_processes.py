@@ -25,8 +25,10 @@ _COMM_LENGTH = 15
 
 
 def by_psutil(pid: int) -> Process:
-    """Return what psutil tells, its name without the arguments that may stand behind it."""
+    """Return what psutil tells, its name without the arguments that may stand behind it; that of Node.js' program."""
     told = processes.describe(pid, platform="any other")
+    if told.name == "MainThread":
+        return told._replace(name=Path(psutil.Process(pid).cmdline()[0]).name, cwd_is_shared=False)
     name = told.name and told.name[:_COMM_LENGTH] + told.name[_COMM_LENGTH:].partition(" ")[0]
     return told._replace(name=name, cwd_is_shared=False)
 
@@ -103,6 +105,19 @@ def test_all_processes_of_this_machine_and_odd_ones(tmp_path: Path) -> None:
     for pid in (-1, 0, 1 << 30):
         assert processes.describe(pid) == Process(pid) == by_psutil(pid)
     assert processes.describe(os.getpid()).cwd_is_shared
+
+
+def test_the_first_thread_s_name_is_not_the_program_s() -> None:
+    """Node.js calls its first thread MainThread, and the kernel the process by it: it is named node all the same."""
+    rename = "import sys; open('/proc/self/comm', 'w').write('MainThread'); print(flush=True); sys.stdin.read()"
+    with subprocess.Popen(
+        ["/opt/node/bin/node", "-c", rename],
+        executable=sys.executable, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+    ) as started:  # fmt: skip
+        assert started.stdout is not None
+        started.stdout.readline()
+        assert Path(f"/proc/{started.pid}/comm").read_text() == "MainThread\n"
+        assert processes.describe(started.pid).name == "node"
 
 
 @pytest.mark.needs("users")
