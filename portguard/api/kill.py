@@ -51,8 +51,8 @@ def kill(
     Everything else is refused, with the reason. `ask` is given the plan, and returns the names that were confirmed
     besides, or None for no. `dry_run` returns the plan.
 
-    Exit code 0 when every port is free (or, as a plan, could be made so), else 1. Raises UsageError for what is no
-    port, LookupFailedError where no socket table, or for `tree` no process table, can be read.
+    Exit code 0 when every port was freed (or, as a plan, could be), else 1, also where nobody was. Raises UsageError
+    for what is no port, LookupFailedError where no socket table, or for `tree` no process table, can be read.
     """
     if not ports:
         raise UsageError("no port is given", "name one: portguard kill 3000")

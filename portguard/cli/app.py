@@ -324,7 +324,8 @@ def build(commands: Mapping[str, Callable[..., int]]) -> typer.Typer:
     ) -> int:
         """Stop what listens on a port, and nothing else; or say why not.
 
-        Containers and systemd units are stopped through what runs them. Exits 0 when the ports are free.
+        Containers and systemd units are stopped through what runs them. Exits 0 when the ports were freed, 1 when one
+        was not, or had nobody to stop.
         """
         return commands["kill"](
             ports=list(ports),

@@ -136,7 +136,7 @@ def hosts_overlap(first: Sequence[str], second: Sequence[str]) -> bool:
 class OwnTree(NamedTuple):
     """The directory tree that is "us": its real path, and the uid whose processes in it are ours (None: nobody's).
 
-    `others` are the roots of checkouts that lie in it and are not this one: linked worktrees, clones, submodules.
+    `others` are the roots of checkouts that lie in it and are not this one: linked worktrees, clones.
     """
 
     root: str
