@@ -237,3 +237,13 @@ def test_json_is_ascii_and_gives_names_back(world: World) -> None:
         assert os.fsencode(process["name"]) == server.name[:15]
         assert os.fsencode(process["cwd"]) == server.directory
         assert (report["verdict"], report["cause"]) == ("conflict", "listener")
+
+
+@pytest.mark.parametrize("kind", ["clear", "bidi-override", "invalid-utf8"])
+def test_a_usage_error_repeats_nothing_raw(kind: str) -> None:
+    """An option that a script made of a foreign name is refused, with that name made printable."""
+    words = [*_PORTGUARD, "free", b"--" + NAMES[kind]]
+    done = subprocess.run(words, capture_output=True, timeout=_TIMEOUT, check=False)
+    assert done.returncode == 2
+    assert done.stdout == b""
+    _assert_tame(done.stderr)
