@@ -242,7 +242,7 @@ def test_json_is_ascii_and_gives_names_back(world: World) -> None:
 @pytest.mark.parametrize("kind", ["clear", "bidi-override", "invalid-utf8"])
 def test_a_usage_error_repeats_nothing_raw(kind: str) -> None:
     """An option that a script made of a foreign name is refused, with that name made printable."""
-    words = [*_PORTGUARD, "free", b"--" + NAMES[kind]]
+    words: list[str | bytes] = [*_PORTGUARD, "free", b"--" + NAMES[kind]]
     done = subprocess.run(words, capture_output=True, timeout=_TIMEOUT, check=False)
     assert done.returncode == 2
     assert done.stdout == b""

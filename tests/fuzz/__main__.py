@@ -24,7 +24,7 @@ from tests.fuzz.measure import Watch
 from tests.fuzz.minimize import minimized, name_of, store
 
 _LONGEST = 16 * 1024  # bytes
-_MERCY = 120  # seconds; what is slow is told by `Watch`, in time of the processor
+_MERCY = 600  # seconds; what is slow is told by `Watch`, in time of the processor, and not by a busy machine
 
 
 def main() -> int:
@@ -75,6 +75,7 @@ def _guided(target: str, seconds: float, place: Path) -> bool:
     )
     arguments = (
         *(place / "found", seeds, f"-max_total_time={seconds:.0f}", f"-max_len={_LONGEST}", f"-timeout={_MERCY}"),
+        f"-report_slow_units={_MERCY}",
         *(f"-dict={words}", f"-artifact_prefix={place}/broken-", "-print_final_stats=1", "-verbosity=1"),
     )
     done = subprocess.run(
