@@ -31,13 +31,13 @@ def _port(port: WhoPort, home: str, *, colour: bool) -> Iterator[str]:
         if port.asked is not None:
             yield f"  next: see the whole port: portguard who {port.port}"
     for holder, background in zip(port.holders, port.backgrounds, strict=True):
-        head = f"{endpoint(holder.address, holder.port)}/{holder.protocol}"
+        head = f"{safe(endpoint(holder.address, holder.port))}/{holder.protocol}"
         yield f"{_BOLD}{head}{_RESET}  {_state(holder)}" if colour else f"{head}  {_state(holder)}"
         yield from (f"  {safe(line, _LINE_LIMIT)}" for line in _holder(holder, background, home))
     if port.connections:
         yield f"connections on port {port.port}:"
     for connection in port.connections:
-        place = endpoint(connection.address, connection.port)
+        place = safe(endpoint(connection.address, connection.port))
         yield f"  {place}/{connection.protocol}  {connection.state}  {safe(explain.owner_of(connection), _LINE_LIMIT)}"
 
 

@@ -17,6 +17,7 @@ from portguard.system import kernel
 _FIRST_USER_NAMESPACE = "user:[4026531837]"
 _CAP_SYS_PTRACE = 1 << 19  # linux/capability.h
 _OVERFLOW_UID = 65534  # where /proc/sys/kernel/overflowuid cannot be read
+_LARGEST_UID = 0xFFFF_FFFF
 NETLINK_SOCK_DIAG = 4  # linux/netlink.h
 _MOUNT_POINT = 4  # of the fields in proc_pid_mountinfo(5); the last one is the file system's options
 _SHOWING = ("hidepid=0", "hidepid=off")
@@ -50,8 +51,11 @@ def sees_all(proc: str = "/proc") -> bool:
         return True  # Windows does not tell
     if os.geteuid() != 0 or sys.platform != "linux":
         return os.geteuid() == 0
-    rights = _status(proc).get("CapEff", "0")
-    return bool(int(rights, 16) & _CAP_SYS_PTRACE) and _is_first_user_namespace(proc)
+    try:
+        rights = int(_status(proc).get("CapEff", "0"), 16)
+    except ValueError:
+        return False
+    return bool(rights & _CAP_SYS_PTRACE) and _is_first_user_namespace(proc)
 
 
 def unknown_uid(proc: str = "/proc") -> int | None:
@@ -59,7 +63,7 @@ def unknown_uid(proc: str = "/proc") -> int | None:
     if sys.platform != "linux" or _is_first_user_namespace(proc):
         return None
     text = kernel.read(f"{proc}/sys/kernel/overflowuid") or ""
-    return int(text) if text.isdigit() else _OVERFLOW_UID
+    return int(text) if text.isdigit() and len(text) <= len(str(_LARGEST_UID)) else _OVERFLOW_UID
 
 
 def may_ask_netlink() -> bool:

@@ -66,9 +66,11 @@ def assert_line(line: int, text: str | bytes) -> None:
 
 
 def assert_address(address: str) -> None:
-    """Demand an address as the kernel prints it."""
+    """Demand an address as the kernel prints it, with or without an interface."""
+    address, percent, interface = address.partition("%")
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     assert socket.inet_ntop(family, socket.inet_pton(family, address)) == address
+    assert bool(percent) == bool(interface)
 
 
 def assert_unique(items: Iterable[object]) -> None:

@@ -15,7 +15,7 @@ from portguard.leases import files
 from portguard.model import Holder, Process, TableRow
 from portguard.render import documents, text
 from portguard.rules import attribution
-from portguard.system import git, kernel, origin, proc_net, proc_stat, processes, services_file
+from portguard.system import git, kernel, origin, proc_net, proc_stat, processes, services_file, sight
 from tests.fuzz.oracles import assert_address, assert_port, assert_printable, assert_unique, emptied
 
 _PID = 7
@@ -31,7 +31,7 @@ def fuzz(data: bytes) -> None:
     (proc / "net").mkdir()
     (proc / str(_PID)).mkdir()
     content = data[1:_LIMIT]
-    kinds = (_tables, _process, _process, _process, _process, _cgroup, _forwarder, _settings, _checkout)
+    kinds = (_tables, _process, _process, _process, _process, _cgroup, _forwarder, _settings, _checkout, _sight)
     kind = data[0] % len(kinds) if data else 0
     kinds[kind](proc, content, kind)
 
@@ -129,6 +129,20 @@ def _checkout(proc: Path, content: bytes, _kind: int) -> None:
     found = git.worktree_of(str(proc))
     assert found is not None
     assert found.branch is None or "\0" not in found.branch
+
+
+def _sight(proc: Path, content: bytes, _kind: int) -> None:
+    for name in ("thread-self/status", "self/mountinfo", "sys/kernel/overflowuid"):
+        (proc / name).parent.mkdir(parents=True)
+        (proc / name).write_bytes(content)
+    (proc / "self" / "ns").mkdir()
+    uid = sight.unknown_uid(str(proc))
+    assert uid is not None
+    assert uid >= 0
+    (proc / "self" / "ns" / "user").symlink_to("user:[4026531837]")
+    assert sight.unknown_uid(str(proc)) is None
+    sight.sees_all(str(proc))
+    sight.hides_processes(str(proc))
 
 
 def _settings(proc: Path, content: bytes, _kind: int) -> None:

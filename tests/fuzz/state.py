@@ -91,6 +91,7 @@ def _leased(state: Path, key: str) -> dict[int, Lease]:
             assert_port(port)
             assert lease == found.lease(port)
             assert lease.kind in table.KINDS
+            assert glance.may_have(str(state), key, (port,))
         near = sorted({min(port + step, 65535) for port in all_of_them for step in (0, 1, 2)} | {1, 2})
         assert list(found.unleased(near)) == [port for port in near if port not in all_of_them]
     return all_of_them

@@ -45,7 +45,7 @@ def holder(evil: str) -> Holder:
     """Return a holder whose every foreign string is `evil`."""
     return Holder(
         "tcp",
-        "0.0.0.0",
+        f"fe80::1%{evil}",
         8080,
         "listen",
         "known",
