@@ -16,6 +16,7 @@ from portguard.errors import LockTimeoutError, StateError
 
 LOCK_DEADLINE = 5.0  # seconds that one process may keep it
 _LONGEST_WAIT = 30.0  # seconds in which it goes from one process to the next, and never to this one
+_LOOKS = 16  # at whose it is, in the time that one may keep it
 # Soon the same for everybody who waits: longer pauses for those who wait longer would starve them.
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.0005, 0.005  # seconds
 _LOCK_OFFSET = 1 << 40  # beyond all data: Windows' locks are mandatory
@@ -118,8 +119,8 @@ def _lock(fd: int, end: float, path: str) -> None:
     """Wait for the lock until `end`, and on while it goes from hand to hand: then nobody hangs, there are just many."""
     now = time.monotonic()
     pause, patience, last = _FIRST_PAUSE, end - now, now + max(_LONGEST_WAIT, end - now)
-    look = now + patience / 2
-    seen: int | None = None
+    look = now + patience / _LOOKS
+    holder: int | None = None
     while True:
         try:
             return _try_lock(fd)
@@ -128,16 +129,16 @@ def _lock(fd: int, end: float, path: str) -> None:
                 raise
         now = time.monotonic()
         if now >= look:
-            pid = lock_holder(fd)
-            if now >= end and (pid is None or pid == seen or now >= last):
-                who = "another process" if pid is None else f"process {pid}"
+            look = now + patience / _LOOKS
+            before, holder = holder, lock_holder(fd)
+            if before not in (None, holder):
+                end = min(now + patience, last)
+            if now >= end:
+                who = "another process" if holder is None else f"process {holder}"
                 raise LockTimeoutError(
                     f"the lease table {path} is locked by {who}",
-                    "see what it does, and end it if it hangs" + ("" if pid is None else f": ps -fp {pid}"),
+                    "see what it does, and end it if it hangs" + ("" if holder is None else f": ps -fp {holder}"),
                 )
-            if now >= end:
-                end = now + patience
-            seen, look = pid, end
         # A section takes microseconds; sleeping longer only when somebody is slow. The jitter parts the sleepers.
         time.sleep(pause * (os.urandom(1)[0] + 1) / 256)
         pause = min(pause * 2, _LONGEST_PAUSE)

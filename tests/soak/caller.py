@@ -28,6 +28,7 @@ LONG = 3_600  # seconds; longer than any soak
 WAIT = 30.0  # seconds for what is so already
 POOL = (61_000, 61_511)  # half of all ports come from it, so that numbers come back
 _KEPT = 6  # ports that one caller keeps for long
+_STEP = 0.05  # seconds
 
 
 class Place(NamedTuple):
@@ -144,11 +145,13 @@ class Caller:
                     os.kill(pid, signal.SIGKILL)
                     os.waitpid(pid, 0)
 
-    def expect_ended(self, pid: int, port: int) -> None:
-        """Note when the server on the port has not ended by SIGTERM."""
-        ended, status = os.waitpid(pid, os.WNOHANG)
-        is_so = ended == pid and os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGTERM
-        self.expect(is_so, f"port {port} was freed, and process {pid} not asked to end: {status}")
+    def expect_ended(self, pid: int, port: int, *, is_freed: bool) -> None:
+        """Note when the server on the port does not end by SIGTERM, or still runs although the port is free."""
+        end = time.monotonic() + (0 if is_freed else WAIT)
+        while not (ended := os.waitpid(pid, os.WNOHANG))[0] and time.monotonic() < end:
+            time.sleep(_STEP)
+        is_so = ended[0] == pid and os.WIFSIGNALED(ended[1]) and os.WTERMSIG(ended[1]) == signal.SIGTERM
+        self.expect(is_so, f"process {pid} on port {port} was not asked to end, {is_freed=}: {ended}")
 
 
 def leased(port: int) -> Lease | None:

@@ -88,7 +88,7 @@ class Commander(Caller):
             self._typical[kind] = seconds
         done = Done(process.pid, code, out, err, first, now(), not sent and not is_locked)
         is_right = is_locked or code in allowed or _ends_cut(code, err, sent)
-        if not is_right or (code == 0 and not is_locked and not _MESSAGES.fullmatch(err)):
+        if not is_right or (code == 0 and done.is_whole and not _MESSAGES.fullmatch(err)):
             self.fault(f"{kind} {words} in {cwd}, sent {sent}: {done}")
         return done
 
@@ -114,15 +114,12 @@ class Commander(Caller):
         self._given([int(line) for line in done.out.split()], done, ttl, count)
 
     def free_held(self) -> None:
-        """Ask for a port that is kept bound; give it back at once, or let it come back by itself."""
-        ttl = self.random.choice(SHORT)
-        done = self.command("free --hold", "free", "--hold", ttl, "--json")
+        """Ask for a port that is kept bound; it comes back by itself, or, if it is for long, is given back at once."""
+        ttl = self.random.choice((*SHORT, LONG))
+        done = self.command("free --hold", "free", "--hold", ttl, "--json", may_cut=ttl != LONG)
         ports = [port["port"] for port in json.loads(done.out)["data"]["ports"]] if done.out else []
         self._given(ports, done, ttl, 1)
-        if done.is_whole and self.random.random() < 0.5:
-            grant = self.grants[-1]
-            self.grants[-1] = grant._replace(until=min(grant.until, now()))
-            self.command("leases release", "leases", "release", *ports, allowed=(0, 1))  # its time may be over
+        self._give_back([port for port in ports if port in self.kept])
 
     def keep(self) -> int | None:
         """Return a port that is this caller's for long, None when it got none."""
@@ -165,8 +162,11 @@ class Commander(Caller):
                 pids = [process["pid"] for holder in holders for process in holder["processes"]]
                 self.expect(pids == [pid], f"{pid} has port {port}: {done}")
             self.expect(not os.waitpid(pid, os.WNOHANG)[0], f"the server on port {port} was ended by somebody else")
-            if self.command("kill", "kill", "--yes", port).is_whole:
-                self.expect_ended(pid, port)
+            done = self.command("kill", "kill", "--yes", port, allowed=(0, 1))
+            if done.is_whole:
+                # On a machine that is late a process can take longer to end than is waited for.
+                self.expect(done.code == 0 or "has not ended within" in done.out, f"port {port} is to be freed: {done}")
+                self.expect_ended(pid, port, is_freed=done.code == 0)
 
     def idle(self) -> None:
         """Ask about a port of this caller where nobody listens."""

@@ -122,8 +122,10 @@ class Reader(Caller):
         pids = [process.pid for holder in found for process in holder.processes]
         self.expect(pids == [pid], f"{pid} has port {port}: {found}")
         killed = self.call("kill", lambda: portguard.kill(port))
-        self.expect(killed is not None and killed.exit_code == 0, f"the server on {port} is to be ended: {killed}")
-        self.expect_ended(pid, port)
+        status = None if killed is None else killed.ports[0].status
+        # On a machine that is late a process can take longer to end than is waited for.
+        self.expect(status in ("freed", "still-held"), f"the server on port {port} is to be ended: {killed}")
+        self.expect_ended(pid, port, is_freed=status == "freed")
 
     def idle(self) -> None:
         """Ask about a port of this caller where nobody listens."""
