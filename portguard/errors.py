@@ -45,14 +45,16 @@ class UsageError(PortguardError):
 class ConfigError(UsageError):
     """The configuration cannot be used.
 
-    `messages` holds one `file:line:column: what` sentence for each mistake, in the order of the file.
+    `messages` holds one `file:line:column: what` sentence for each mistake, in the order of the file. `env_files` are
+    those whose variables may be in them.
     """
 
     code = "config"
 
-    def __init__(self, problems: tuple[str, ...], hint: str | None = None) -> None:
+    def __init__(self, problems: tuple[str, ...], hint: str | None = None, env_files: tuple[str, ...] = ()) -> None:
         super().__init__("\n".join(problems), hint)
         self.messages = problems
+        self.env_files = env_files
 
 
 class NoFreePortError(PortguardError):

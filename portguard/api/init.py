@@ -135,7 +135,7 @@ class _Search:
             found = reader(path)
         except SourceError as error:
             place = where if error.line is None else f"{where}:{error.line}"
-            self._note(f"{place}: {error.what}")
+            self._note_all(ConfigError((f"{place}: {error.what}",)))
             return []
         except OSError as error:
             self._note(f"{where}: cannot be read: {error.strerror}")
@@ -174,17 +174,22 @@ class _Search:
         try:
             found, declared = self._published(files)
         except ConfigError as error:
-            self._note_all(error)
-            return Stack(names, problem=error.messages[0])
+            error.env_files += tuple(os.path.join(directory, ".env") for directory in (self._here, files.directory))
+            return Stack(names, problem=self._note_all(error))
         self.counts |= dict.fromkeys(found.files, 0)
         for port in found.ports:
             self.counts[port.file] = self.counts.get(port.file, 0) + 1
         self.notes.extend(found.notes)
         return Stack(names, tuple(self._placed(item) for item in declared))
 
-    def _note_all(self, error: ConfigError) -> None:
-        for message in error.messages:
+    def _note_all(self, error: ConfigError) -> str:
+        """Note what is wrong, and return the first of it."""
+        from portguard.api import outside
+
+        told = outside.discreet(error, self._here, outside.own_directories(self._here)).messages
+        for message in told:
             self._note(message)
+        return told[0]
 
     def _published(self, files: ComposeFiles) -> tuple[ComposeProject, list[Declaration]]:
         """Return the project, and its ports: the number in force, and as the declared one that without a `.env`."""

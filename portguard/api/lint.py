@@ -76,11 +76,15 @@ class _Linted:
         self._environ = environ
         self._problems: list[Finding] = []
         self._paths: dict[str, str] = {}
+        self._inside: tuple[str, ...] = ()
 
     def project(self, place: str, config: str | None) -> LintReport:
         """Return the report on the project that the directory `place` belongs to; without sources if there is none."""
+        from portguard.api import outside
         from portguard.config import find
 
+        named = () if config is None else (os.path.dirname(os.path.realpath(os.path.join(place, config))),)
+        self._inside = outside.own_directories(place, *named)
         try:
             text = find.find(place, self._environ) if config is None else find.read(os.path.join(place, config))
         except ConfigError as error:
@@ -88,6 +92,7 @@ class _Linted:
             return LintReport(None, (place,), tuple(self._problems), 0, 1)
         parsed = self._parsed(text)
         directory = place if text is None else os.path.dirname(text.path)
+        self._inside += (os.path.realpath(directory),)
         stack = self._compose(directory, parsed, text)
         if text is None and stack is not None:
             directory = os.path.dirname(stack.files[0])  # it may lie above; what belongs to it is beside it
@@ -152,21 +157,24 @@ class _Linted:
         found: dict[str, tuple[tuple[str, str, int], ...]] = {}
         paths = [os.path.join(directory, name) for name in _DOTENVS]
         for path in filter(os.path.lexists, paths):
-            from portguard.rules import env_block  # only where there is one
+            from portguard.api import outside  # only where there is one
+            from portguard.rules import env_block
             from portguard.sources import dotenv
 
             try:
                 values = dotenv.read(path, {}, prepare=env_block.blanked)
             except dotenv.DotenvError as error:
-                self._problems.append(rules.finding("schema", Source(self._show(path), error.line), error.what, None))
+                self._add(ConfigError((f"{self._show(path)}:{error.line}: {error.what}",)), path)
                 continue
             except (OSError, ValueError):
                 continue
             if values is None:
                 continue
             sources.append(path)
+            is_told = not outside.is_outside(path, self._inside)
             for variable, item in values.items():
-                found[variable] = (*found.get(variable, ()), (item.value, self._show(path), item.line))
+                value = item.value if is_told or item.value.isdigit() or not item.value else "something else"
+                found[variable] = (*found.get(variable, ()), (value, self._show(path), item.line))
         return found
 
     def _forwarded(self, directory: str, sources: list[str]) -> tuple[Suggestion, ...]:
@@ -180,7 +188,8 @@ class _Linted:
             try:
                 ports = devcontainer.read(path)
             except SourceError as error:
-                self._problems.append(rules.finding("schema", Source(self._show(path), error.line), error.what, None))
+                place = self._show(path) if error.line is None else f"{self._show(path)}:{error.line}"
+                self._add(ConfigError((f"{place}: {error.what}",)), path)
                 continue
             except OSError:
                 continue
@@ -230,6 +239,9 @@ class _Linted:
         return item._replace(source=item.source._replace(file=self._paths.get(file or "", file)))
 
     def _add(self, error: ConfigError, path: str | None) -> None:
+        from portguard.api import outside
+
+        error = outside.discreet(error, self._cwd, self._inside)
         for message in error.messages:
             file, line, column, what = placed(message)
             if file:
@@ -266,11 +278,13 @@ def _required(files: ComposeFiles) -> dict[str, str]:
     """Return a value for every variable that compose would refuse to go without: 0, which publishes any free port."""
     import re  # YAML has loaded it
 
+    from portguard.sources import compose_files  # as its callers
+
     names: set[str] = set()
     for path in files.paths:
         try:
-            with open(path, encoding="utf-8", errors="replace") as file:
-                names.update(re.findall(r"\$\{([A-Za-z_][A-Za-z0-9_]*):?\?", file.read(1 << 20)))
-        except OSError:
-            continue
+            text = compose_files.content(path, files.cwd).decode("utf-8", "replace")
+        except ConfigError:
+            continue  # whoever reads it says why
+        names.update(re.findall(r"\$\{([A-Za-z_][A-Za-z0-9_]*):?\?", text))
     return dict.fromkeys(names, "0")

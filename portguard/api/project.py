@@ -88,13 +88,20 @@ def load(
     from portguard.config import find  # ports given by argument need no config
 
     found = find.find(cwd, environ) if config is None else find.read(os.path.join(cwd, config))
-    if found is not None:
-        return _configured(cwd, found, environ, by_compose=by_compose, wish=wish)
-    files = _compose_files(cwd, environ)
-    if files is not None:
-        from portguard.api import stacks  # and no YAML where there is no compose file
+    files = _compose_files(cwd, environ) if found is None else None
+    try:
+        if found is not None:
+            return _configured(cwd, found, environ, by_compose=by_compose, wish=wish)
+        if files is not None:
+            from portguard.api import stacks  # and no YAML where there is no compose file
 
-        return stacks.published(Project(cwd), files, environ, by_compose=by_compose, wish=wish)
+            return stacks.published(Project(cwd), files, environ, by_compose=by_compose, wish=wish)
+    except ConfigError as error:
+        from portguard.api import outside  # only on the way to an error
+
+        own = files.directory if files is not None else os.path.dirname(found.path if found is not None else cwd)
+        named = () if config is None else (os.path.dirname(os.path.realpath(os.path.join(cwd, config))),)
+        raise outside.discreet(error, cwd, outside.own_directories(cwd, own, *named)) from error
     if not is_required:
         return Project(cwd)
     places = find.directories(cwd, find.checkout_root(cwd), find.home_of(environ))

@@ -9,6 +9,7 @@ from portguard.api.project import Project, block_at, block_notes, directory_of, 
 from portguard.errors import LookupFailedError, PortguardError
 from portguard.model import Declaration, Source
 from portguard.rules.ownership import Us
+from portguard.rules.targets import changes_programs
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -133,6 +134,7 @@ def _renumbered(items: Sequence[Declaration], ports: Sequence[PublishedPort]) ->
 
 
 def _declaration(port: PublishedPort) -> Declaration:
+    is_movable = port.first == port.last and port.replicas == 1 and not changes_programs(port.env or "")
     return Declaration(
         name=f"{port.service}:{port.target}/{port.protocol}",
         port=port.first,
@@ -140,7 +142,7 @@ def _declaration(port: PublishedPort) -> Declaration:
         source=Source(port.file, port.line or None),
         protocols=(port.protocol,),
         hosts=(port.host_ip or "*",),
-        env=port.env if port.first == port.last and port.replicas == 1 else None,
+        env=port.env if is_movable else None,
         service=port.service,
         last_port=port.last if port.last != port.first else None,
         replicas=port.replicas,

@@ -35,9 +35,16 @@ def is_variable(text: str) -> bool:
 
 
 def changes_programs(variable: str) -> bool:
-    """Whether programs run otherwise with this variable; a port number in it would at best break the shell."""
-    names = ("PATH", "HOME", "SHELL", "IFS", "ENV", "BASH_ENV", "NODE_OPTIONS")
-    return variable in names or variable.startswith(("LD_", "DYLD_", "PYTHON", "GIT_", "GITHUB_"))
+    """Whether programs run otherwise with this variable; a port number in it would at best break the shell.
+
+    At worst it is the name of a file or a directory beside the caller, out of which shells and interpreters run code.
+    """
+    names = (
+        "PATH HOME SHELL IFS ENV BASH_ENV ZDOTDIR PROMPT_COMMAND NODE_OPTIONS NODE_PATH PERL5LIB PERL5OPT RUBYLIB "
+        "RUBYOPT BUNDLE_GEMFILE CLASSPATH MAKEFILES MAKEFLAGS OPENSSL_CONF XDG_CONFIG_HOME DOCKER_CONFIG DOCKER_HOST "
+        "COMPOSE_FILE KUBECONFIG"
+    )
+    return variable in names.split() or variable.startswith(("LD_", "DYLD_", "PYTHON", "GIT_", "GITHUB_"))
 
 
 def parse_target(text: str) -> Declaration | tuple[str, Protocol | None]:

@@ -50,7 +50,12 @@ def read(
     else:
         directories = [files.cwd, files.directory]
     environment = compose_files.environment(environ, directories, files.cwd)
-    return _Reader(files, environment).project(project_name, profiles)
+    reader = _Reader(files, environment)
+    try:
+        return reader.project(project_name, profiles)
+    except ConfigError as error:
+        error.env_files += tuple(reader.env_files)
+        raise
 
 
 def from_config_json(text: str, *, source: str = "docker compose config", working_dir: str = "") -> ComposeProject:
@@ -80,13 +85,16 @@ def _place(problem: str, order: Mapping[str, int]) -> tuple[int, int, int]:
 
 
 class _Reader:
-    """Reads one project. `problems` collects what is wrong, so that all of it is said at once."""
+    """Reads one project. `problems` collects what is wrong, so that all of it is said at once.
+
+    `env_files` are those whose variables were read.
+    """
 
     def __init__(self, files: ComposeFiles, environment: Environment) -> None:
         self._main = files
         self._environment = environment
         self._documents: dict[str, list[Document]] = {}
-        self._env_files = list(environment.files)
+        self.env_files = list(environment.files)
         self._readings = 0
         self._ports = 0
         self.problems: list[str] = []
@@ -116,7 +124,7 @@ class _Reader:
             name=name,
             working_dir=main.directory,
             files=tuple(self._documents),
-            env_files=tuple(dict.fromkeys(self._env_files)),
+            env_files=tuple(dict.fromkeys(self.env_files)),
             services=tuple(service.name for service in active),
             ports=tuple(result.ports),
             notes=(*main.notes, *result.notes),
@@ -237,7 +245,7 @@ class _Reader:
             env_files = [default] if os.path.isfile(default) else []
         origin = f"included in {source.document.shown}:{entry.line}"
         environment = compose_files.extended(source.values, env_files, self._main.cwd, origin)
-        self._env_files.extend(environment.files)
+        self.env_files.extend(environment.files)
         return paths, directory, environment.values
 
     def _texts(self, source: Source, node: Node, what: str) -> list[str]:

@@ -145,7 +145,8 @@ def extended(values: Mapping[str, str], paths: Sequence[str], cwd: str, origin: 
         try:
             found = dotenv.read(path, {**added, **values}, keep_unresolved=False)
         except dotenv.DotenvError as error:
-            raise ConfigError((f"{where}:{error.line}: {error.what}{reason}",)) from error
+            told = (f"{where}:{error.line}: {error.what}{reason}",)
+            raise ConfigError(told, env_files=tuple(paths)) from error
         except (OSError, ValueError) as error:
             cause = error.strerror if isinstance(error, OSError) else error
             raise ConfigError((f"{where}: cannot be read: {cause}{reason}",)) from error

@@ -107,6 +107,31 @@ def test_a_stranger_s_config_above_is_refused(tree: Path, by_link: bool) -> None
 
 
 @pytest.mark.needs("users")
+def test_a_link_to_a_stranger_s_config_is_refused(tree: Path) -> None:
+    """A link of one's own above, which leads to what another user wrote, is refused as that would be."""
+    root = tree.parent
+    (root / ".git").mkdir()
+    (root / "theirs.toml").write_text(CONFIG)
+    os.chown(root / "theirs.toml", NOBODY, NOBODY)
+    (root / "portguard.toml").symlink_to("theirs.toml")
+
+    with pytest.raises(ConfigError, match=rf"above the working directory and .*uid {NOBODY}"):
+        find.find(str(tree), NO_HOME)
+
+
+@pytest.mark.needs("users")
+def test_a_planted_compose_file_is_refused(tree: Path, portguard: Any) -> None:
+    """Compose would go on upwards, also out of the repository; what another user put there declares nothing."""
+    (tree.parent / "compose.yaml").write_text("services: {web: {ports: ['20001:80']}}\n")
+    os.chown(tree.parent / "compose.yaml", NOBODY, NOBODY)
+
+    done = portguard("check", cwd=tree)
+
+    assert done.returncode == 2
+    assert "compose.yaml: refused" in done.stderr
+
+
+@pytest.mark.needs("users")
 def test_a_stranger_s_config_in_a_shared_directory_is_refused(tree: Path) -> None:
     """Where everybody may write, a stranger's config is refused even in the working directory."""
     (tree / "portguard.toml").write_text(CONFIG)

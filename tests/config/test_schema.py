@@ -233,7 +233,12 @@ def anything_but(*kinds: type) -> st.SearchStrategy[Any]:
 PORTS = st.integers(1, 65535) | st.sampled_from([1, 80, 65535])
 NAMES = words(LOWER, LOWER + DIGITS + "._-", 63) | st.sampled_from(["0a", "1.2", "8-", "7_7", "a" * 63])
 NO_NAMES = st.sampled_from(["Web", "8080", "my web", "a" * 64, "", "a\n", ".a", "-", "ä", "٣a", "1\n"])
-RESERVED = ["PATH", "HOME", "SHELL", "IFS", "ENV", "BASH_ENV", "NODE_OPTIONS"]
+RESERVED = [
+    "PATH", "HOME", "SHELL", "IFS", "ENV", "BASH_ENV", "ZDOTDIR", "PROMPT_COMMAND", "NODE_OPTIONS", "NODE_PATH",
+    "PERL5LIB", "PERL5OPT", "RUBYLIB", "RUBYOPT", "BUNDLE_GEMFILE", "CLASSPATH", "MAKEFILES", "MAKEFLAGS",
+    "OPENSSL_CONF", "XDG_CONFIG_HOME", "DOCKER_CONFIG", "DOCKER_HOST", "COMPOSE_FILE", "KUBECONFIG",
+]  # fmt: skip
+
 PREFIXES = ("LD_", "DYLD_", "PYTHON", "GIT_", "GITHUB_")
 PREFIXED = st.builds(str.__add__, st.sampled_from(PREFIXES), st.text(UPPER, max_size=5))
 VARIABLES = words(UPPER, UPPER + DIGITS + "_", 64).filter(

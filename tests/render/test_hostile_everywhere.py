@@ -14,17 +14,26 @@ from portguard.model import (
     Compose,
     Container,
     Declaration,
+    Failure,
+    Finding,
     Holder,
+    KillAction,
+    KillPort,
+    KillReport,
+    LeaseInfo,
+    LintReport,
     Listener,
     Listing,
     Note,
     PortReport,
     Process,
     Source,
+    WaitPort,
+    WaitReport,
     WhoPort,
     WhoReport,
 )
-from portguard.render import documents, listing, text, who
+from portguard.render import annotations, documents, kill, leases, listing, text, wait, who
 from portguard.render.safe import safe
 from portguard.rules import explain, ownership
 from portguard.rules.verdicts import Decision
@@ -81,7 +90,11 @@ def outputs(evil: str) -> dict[str, str]:
     background = Background(evil, evil, evil, evil)
     seen = WhoReport((WhoPort(8080, (found, plain), (plain,), (background, background), (Note("z", evil),)),), 0)
     listed = Listing((Listener(found, "registered", evil, evil), Listener(plain, "registered", None, evil)), None, ())
+    project = listing.listing(listed, colour=False, projects=[evil, None])
+    told = _others(evil, (found, plain), report)
     return {
+        **told,
+        "list --by-project": project,
         "check": text.check(report, "/", colour=False),
         "notes": text.check_notes(report),
         "error": text.error([evil], evil),
@@ -90,6 +103,42 @@ def outputs(evil: str) -> dict[str, str]:
         "json": documents.document("check", 1, documents.check(report))
         + documents.document("who", 0, documents.who(seen)),
     }
+
+
+def _others(evil: str, holders: tuple[Holder, ...], report: CheckReport) -> dict[str, str]:
+    """Return what the other commands print about them: a plan and its outcome, a wait in vain, leases, findings."""
+    actions = tuple(KillAction(kind, evil, evil, (77,), evil, needs_name=True) for kind in ("process", "container"))
+    planned = KillPort(evil, 8080, "tcp", ("*",), "planned", evil, evil, actions, holders)
+    refused = planned._replace(status="refused", actions=(), successors=holders)
+    killed = KillReport((planned, refused), 1, (Note("x", evil),))
+    failure = Failure("timeout", evil, evil)
+    waited = WaitReport((WaitPort(evil, 8080, "tcp", ("*",), False, None, holders, failure),), 1)
+    lease = LeaseInfo(8080, ("tcp",), "run", evil, evil, evil, holders[0].processes[0], 1.0, None, True, is_gone=True)
+    finding = Finding("env-drift", "error", evil, evil, Source(evil, 3), 1, evil)
+    found = LintReport(evil, (evil, evil), (finding,), 0, 1)
+    return {
+        "kill --dry-run": kill.plan(killed, colour=False),
+        "kill": kill.outcome(killed, colour=False),
+        "wait": wait.missed(waited),
+        "leases": leases.leases([lease], "/", now=1.0, colour=False),
+        "leases release": leases.given_back([lease], "/"),
+        "lint": text.lint(found, "/", colour=False),
+        "run": text.conflicts(report, "/", evil),
+        "github": annotations.github([finding], base=evil),
+        "sarif": annotations.sarif([finding], base=evil, version="1", rules={}),
+        "documents": documents.document("kill", 1, documents.kill(killed, is_dry=True))
+        + documents.document("wait", 1, documents.wait(waited), [documents.error(evil, evil, evil)])
+        + documents.document("lint", 1, documents.lint(found))
+        + documents.document("leases", 0, documents.leases([lease])),
+    }
+
+
+# What the lines of a table may begin with.
+TABLES = {
+    "list": ("PORT", "8080/tcp"),
+    "list --by-project": ("PORT", "8080/tcp", "(no"),
+    "leases": ("PORT", "8080/tcp"),
+}
 
 
 def test_the_corpus_is_large_enough() -> None:
@@ -105,8 +154,9 @@ def test_nothing_hostile_comes_out(number: int) -> None:
     made, harmless = outputs(evil), outputs("harmless")
 
     for name, output in made.items():
-        if name == "list":  # its cells may go on in further lines, which begin with a blank
-            assert {line.partition(" ")[0] for line in output.splitlines()} <= {"PORT", "8080/tcp", ""}
+        if name in TABLES:  # their cells may go on in further lines, which begin with a blank
+            lines = output.split("\n")[1 if name == "list --by-project" else 0 :]  # a project's name stands alone
+            assert {line.partition(" ")[0] for line in lines} <= {*TABLES[name], ""}
         else:
             assert output.count("\n") == harmless[name].count("\n"), name
         bad = [char for char in output if char != "\n" and unicodedata.category(char) in ("Cc", "Cf", "Cs", "Zl", "Zp")]

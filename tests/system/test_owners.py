@@ -502,6 +502,19 @@ def test_unfinished_search_is_told(find: Callable[..., owners.Owners], tmp_path:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_a_holder_is_told_by_the_whole_number(tmp_path: Path) -> None:
+    """Sockets whose numbers begin or end alike are not taken for each other."""
+    for pid in ("self", "1", "77"):
+        (tmp_path / pid / "fd").mkdir(parents=True)
+    (tmp_path / "77" / "fd" / "3").symlink_to("socket:[4711]")
+    others = (471, 711, 47110, 14711)
+    assert owners.is_held(77, 4711, proc=str(tmp_path))
+    assert [inode for inode in others if owners.is_held(77, inode, proc=str(tmp_path))] == []
+    for find in (owners.find, owners.find_everyone):
+        assert find({4711, *others}, proc=str(tmp_path)).pids == {4711: (77,)} | dict.fromkeys(others, ())
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_a_socket_without_holder_costs_the_whole_search(tmp_path: Path) -> None:
     """It is given up only when every process was asked, and that is told."""
     for pid in ("self", "1", *map(str, range(100, 160))):

@@ -5,14 +5,17 @@ from __future__ import annotations
 import errno
 import multiprocessing
 import os
+import select
 import socket
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
+import portguard
 from portguard.system.probe import probe
 from tests.worlds.holders import fresh_port
 from tests.worlds.netns import run_in_netns
@@ -183,3 +186,65 @@ def test_single_tries_would_meet() -> None:
     """The same arrangement notices UDP probes that ask only once: they do take each other for holders."""
     answers = run_in_netns(probe_together, "udp", bind_plain_udp, timeout=2 * LONGEST)
     assert set(answers) == {None, os.strerror(errno.EADDRINUSE)}
+
+
+def ask_for_everything(port: int) -> None:
+    """Ask of a port all that can be asked without ending anybody."""
+    for protocol in ("tcp", "udp"):
+        portguard.check(f"127.0.0.1:{port}/{protocol}", f"{port}/{protocol}")
+        portguard.wait(f"127.0.0.1:{port}/{protocol}", timeout=0.05)
+        portguard.wait(f"127.0.0.1:{port}/{protocol}", timeout=0.05, free=True)
+    portguard.who(port)
+    portguard.list_ports()
+
+
+def hear() -> list[str]:
+    """Serve a port in every way, let it be asked for, and return who was heard; runs in a private namespace."""
+    port = fresh_port()
+    with ExitStack() as stack:
+        servers = []
+        for family, host in ((socket.AF_INET, HOST), (socket.AF_INET6, "::1")):
+            for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
+                server = stack.enter_context(socket.socket(family, kind))
+                server.bind((host, port))
+                server.setblocking(False)
+                if kind == socket.SOCK_STREAM:
+                    server.listen()
+                servers.append(server)
+        ask_for_everything(port)
+        return [str(server) for server in servers if select.select([server], [], [], 0)[0]]
+
+
+@pytest.mark.needs("netns", "ipv6")
+def test_servers_hear_nothing() -> None:
+    """Whatever is asked of a port, no server of it gets a connection or a datagram."""
+    assert run_in_netns(hear) == []
+
+
+def leave() -> tuple[int, list[str]]:
+    """Ask for a free port twice; return how many descriptors the second time left, and which binds fail then."""
+    port = fresh_port()
+    ask_for_everything(port)
+    before = len(os.listdir("/proc/self/fd"))
+    ask_for_everything(port)
+    return len(os.listdir("/proc/self/fd")) - before, [
+        kind.name
+        for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM)
+        if bind_plainly(socket.AF_INET, kind, port) or bind_plainly(socket.AF_INET6, kind, port)
+    ]
+
+
+def bind_plainly(family: int, kind: int, port: int) -> bool:
+    """Whether a bind that shares nothing fails."""
+    with socket.socket(family, kind) as sock:
+        try:
+            sock.bind(("", port))
+        except OSError:
+            return True
+    return False
+
+
+@pytest.mark.needs("netns", "ipv6")
+def test_nothing_stays_bound() -> None:
+    """After any question there is no descriptor more than before, and the port can be bound without any option."""
+    assert run_in_netns(leave) == (0, [])

@@ -12,7 +12,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from portguard.system import signals
+from portguard.api import ending
+from portguard.system import signals, sockets
 from tests.amount import examples
 
 # Runs as PID 1 of a PID namespace. Each round: a server, what is known of it, its death, an innocent with its very pid
@@ -215,3 +216,39 @@ def test_without_pidfds(sleeper: subprocess.Popen[bytes], monkeypatch: pytest.Mo
     assert signals.send(handle, signals.TERMINATE)
     assert sleeper.wait(10) == -signal.SIGTERM
     assert signals.wait([handle], 1)
+
+
+_LETS_GO = """
+import socket, sys
+server = socket.create_server(("127.0.0.1", 0))
+print(server.getsockname()[1], flush=True)
+sys.stdin.readline()
+server.close()
+print("closed", flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="sockets have numbers on Linux alone")
+def test_who_has_let_go_of_the_socket_is_not_signalled() -> None:
+    """Between plan and signal a server gives up its port: neither SIGTERM nor SIGKILL is sent to it any more."""
+    with subprocess.Popen(
+        [sys.executable, "-c", _LETS_GO], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as server:
+        assert server.stdin is not None
+        assert server.stdout is not None
+        (row,) = sockets.find("tcp", int(server.stdout.readline()))
+        handle = signals.take(server.pid)
+        assert handle is not None
+        member = ending.Member(handle, os.getpid(), row)
+        assert ending.is_held(server.pid, row)
+        server.stdin.write("\n")
+        server.stdin.flush()
+        assert server.stdout.readline() == "closed\n"
+
+        assert ending.end([member], lambda: False, force=True, grace=0.1) == []
+
+        assert signals.is_running(handle)
+        server.communicate("")
+        assert server.returncode == 0
+        signals.close([handle])

@@ -1,0 +1,254 @@
+"""Bugs in `check` and `who`, by the promise that each one breaks."""
+
+from __future__ import annotations
+
+from tests.guarantees.breaking import Breaking
+
+_REALITY = "system/test_verdict_reality.py::test_verdict_is_what_the_server_meets[python]"
+_MATRIX = "rules/test_bind_matrix.py::test_rules_equal_kernel"
+_UNDISTURBED = "system/test_probe_disturbs_nobody.py::test_probe_is_not_noticed"
+_SURVIVES = "system/test_sight.py::test_verdicts_survive"
+_FAULTS = "engines/test_faults.py::"
+_OWNERS = "system/test_owners.py::"
+
+BREAKINGS = {
+    "A port that is called free": (
+        Breaking(
+            "the probe shares the port (SO_REUSEPORT)",
+            "system/probe.py",
+            "sock.setsockopt(_socket.SOL_SOCKET, _socket.SO_REUSEADDR, 1)",
+            "sock.setsockopt(_socket.SOL_SOCKET, _socket.SO_REUSEPORT, 1)",
+            [_REALITY],
+        ),
+        Breaking(
+            "the probe binds without SO_REUSEADDR, which servers set",
+            "rules/binding.py",
+            '{"tcp": Options(reuse_address=True), ',
+            '{"tcp": Options(), ',
+            [_REALITY],
+        ),
+        Breaking(
+            "an IPv6 probe binds both families",
+            "system/probe.py",
+            "_socket.IPV6_V6ONLY, 0 if is_mapped(address) else 1)",
+            "_socket.IPV6_V6ONLY, 0)",
+            [_REALITY],
+        ),
+        Breaking(
+            "every address is IPv4's alone",
+            "rules/addresses.py",
+            '"*": (ANY_V4, ANY_V6)',
+            '"*": (ANY_V4,)',
+            [_REALITY],
+        ),
+        Breaking(
+            "what is in the way is looked for on IPv6 alone, where :: is held for both families",
+            "rules/addresses.py",
+            'return {6: ""} if v6only else {4: "", 6: ""}',
+            'return {6: ""}',
+            [_MATRIX],
+        ),
+        Breaking(
+            "of several addresses, one that is free is enough",
+            "rules/verdicts.py",
+            'for outcome in ("busy", "no-permission",',
+            'for outcome in ("free", "busy", "no-permission",',
+            [_REALITY],
+        ),
+        Breaking(
+            "a bound socket that does not listen is let pass",
+            "rules/verdicts.py",
+            '    if outcome == "free":\n        return Decision("free", "none")',
+            '    if outcome == "free" or cause == "bound":\n        return Decision("free", "none")',
+            [_REALITY],
+        ),
+    ),
+    "A look-up that fails": (
+        Breaking(
+            "without a socket table a busy port is free",
+            "rules/verdicts.py",
+            '    if outcome == "free":\n        return Decision("free", "none")',
+            '    if outcome == "free" or not is_table_read:\n        return Decision("free", "none")',
+            [_SURVIVES],
+        ),
+        Breaking(
+            "without a socket table a busy port is unknown",
+            "rules/verdicts.py",
+            '    if outcome == "failed":',
+            '    if outcome == "failed" or not is_table_read:',
+            [_SURVIVES],
+        ),
+        Breaking(
+            "without netlink nothing else is asked",
+            "system/sockets.py",
+            "            reasons.append(error.message)\n",
+            "            reasons.append(error.message)\n            break\n",
+            [_SURVIVES],
+        ),
+        Breaking(
+            "where no port below 1024 may be bound, the table is not asked",
+            "rules/verdicts.py",
+            'if outcome == "no-permission" and cause != "listener":',
+            'if outcome == "no-permission":',
+            ["system/test_sight.py::test_ordinary_user"],
+        ),
+        Breaking(
+            "processes that cannot be looked into are not told of",
+            "system/owners.py",
+            "self._has_unreadable = 1 not in pids or len(self.pids) < len(pids)",
+            "self._has_unreadable = False",
+            ["system/test_sight.py::test_unseen_processes_are_admitted"],
+        ),
+        Breaking(
+            "an engine is waited for as long as it likes",
+            "engines/query.py",
+            "DEADLINE = 1.0  # seconds, for all local engines together",
+            "DEADLINE = 30.0",
+            [_FAULTS + "test_a_check_goes_on"],
+        ),
+        Breaking(
+            "an engine that answers deeply nested lists ends the check",
+            "engines/http.py",
+            "except (ValueError, RecursionError) as error:",
+            "except ValueError as error:",
+            [_FAULTS + "test_a_check_goes_on"],
+        ),
+    ),
+    "Looking disturbs nobody": (
+        Breaking(
+            "the probe listens",
+            "system/probe.py",
+            "        sock.bind(socket_address(address, port))\n",
+            "        sock.bind(socket_address(address, port))\n"
+            '        if protocol == "tcp":\n            sock.listen(1)\n',
+            [_UNDISTURBED],
+        ),
+        Breaking(
+            "the probe binds without SO_REUSEADDR",
+            "rules/binding.py",
+            '{"tcp": Options(reuse_address=True), ',
+            '{"tcp": Options(), ',
+            [_UNDISTURBED],
+        ),
+        Breaking(
+            "the probe connects first, as a port scanner does",
+            "system/probe.py",
+            "    error = None\n    for attempt in range(",
+            "    error = None\n"
+            "    caller = _socket.socket(_socket.AF_INET6 if is_v6(address) else _socket.AF_INET, _socket.SOCK_STREAM)\n"
+            "    caller.connect_ex(socket_address(address, port))\n"
+            "    caller.close()\n"
+            "    for attempt in range(",
+            ["system/test_probe_disturbs_nobody.py::test_servers_hear_nothing"],
+        ),
+        Breaking(
+            "UDP probes that meet take each other for holders",
+            "system/probe.py",
+            "_TRIES = 10\n",
+            "_TRIES = 1\n",
+            ["system/test_probe_disturbs_nobody.py::test_probers_do_not_meet"],
+        ),
+        Breaking(
+            "the probe's socket stays bound",
+            "system/probe.py",
+            "        sock.bind(socket_address(address, port))\n",
+            "        sock.bind(socket_address(address, port))\n        sock = sock.dup()\n        sock.detach()\n",
+            ["system/test_probe_disturbs_nobody.py::test_nothing_stays_bound"],
+        ),
+    ),
+    "`ours` means": (
+        Breaking(
+            "a container of another checkout's project of the same name is ours",
+            "rules/ownership.py",
+            "    if directory != us.directory:",
+            "    if directory is None:",
+            ["rules/test_ownership.py::test_relation"],
+        ),
+        Breaking(
+            "a container of any of this project's services is ours",
+            "rules/ownership.py",
+            "    if service is not None and compose.service == service:",
+            "    if service is not None:",
+            ["rules/test_ownership.py::test_relation"],
+        ),
+        Breaking(
+            "a leftover of `compose run` is ours",
+            "rules/ownership.py",
+            "    if is_oneoff:",
+            "    if is_oneoff and service is None:",
+            ["rules/test_ownership.py::test_relation"],
+        ),
+        Breaking(
+            "a process in a directory whose name only begins like the checkout's is ours",
+            "rules/verdicts.py",
+            'process.cwd.startswith((root + "/", root + "\\\\"))',
+            "process.cwd.startswith(root)",
+            ["rules/test_verdicts.py"],
+        ),
+        Breaking(
+            "another user's process in this checkout is ours",
+            "rules/verdicts.py",
+            "if tree.uid is None or process.uid != tree.uid:",
+            "if tree.uid is None:",
+            ["rules/test_verdicts.py"],
+        ),
+        Breaking(
+            "a process holds the port of a compose service, and is ours",
+            "rules/verdicts.py",
+            "if declaration.is_ad_hoc or declaration.service is not None or not processes:",
+            "if declaration.is_ad_hoc or not processes:",
+            ["rules/test_verdicts.py"],
+        ),
+        Breaking(
+            "one of several holders is ours, and that is enough",
+            "rules/verdicts.py",
+            "return all(process.name in declaration.owner or runs_in(process, tree) for process in processes)",
+            "return any(process.name in declaration.owner or runs_in(process, tree) for process in processes)",
+            ["rules/test_verdicts.py"],
+        ),
+    ),
+    "Owners are those": (
+        Breaking(
+            "whoever holds a socket whose number begins like this one's is named",
+            "system/owners.py",
+            'return f"{_MARK}{inode}]" in _links_of(pid, proc)[0].values()',
+            'return any(link.startswith(f"{_MARK}{inode}"[:-1]) for link in _links_of(pid, proc)[0].values())',
+            [_OWNERS + "test_a_holder_is_told_by_the_whole_number"],
+        ),
+        Breaking(
+            "the quick search says that it was complete",
+            "system/owners.py",
+            "self._has_unreadable, not self.found or not self.unread(self.pids))",
+            "self._has_unreadable, True)",
+            [_OWNERS + "test_a_socket_passed_to_a_stranger_is_the_one_that_may_be_missed"],
+        ),
+        Breaking(
+            "of the processes that share a socket, the first one is named",
+            "system/owners.py",
+            "                if pid not in found[inode]:\n                    found[inode] += (pid,)",
+            "                found[inode] = found[inode] or (pid,)",
+            [_OWNERS + "test_every_process_of_a_listener_is_found"],
+        ),
+        Breaking(
+            "a server whose first thread has ended has no descriptors",
+            "system/owners.py",
+            "    if links or not is_readable:",
+            "    if links is not None:",
+            [_OWNERS + "test_every_process_of_a_listener_is_found"],
+        ),
+        Breaking(
+            "without /proc nobody holds the socket",
+            "system/owners.py",
+            'raise LookupFailedError(f"{proc}: {error.strerror}") from error',
+            "pids = []",
+            [_OWNERS + "test_absent_proc_is_a_failed_lookup"],
+        ),
+        Breaking(
+            "a long name takes the arguments with it",
+            "system/processes.py",
+            'name[_COMM_LENGTH:].partition(" ")[0]',
+            "name[_COMM_LENGTH:]",
+            [_OWNERS + "test_names_never_carry_arguments"],
+        ),
+    ),
+}

@@ -1,0 +1,167 @@
+"""Bugs in `free`, by the promise that each one breaks."""
+
+from __future__ import annotations
+
+from tests.guarantees.breaking import Breaking
+
+_TWICE = "leases/test_no_port_twice.py::"
+_FAULTS = "leases/test_state_faults.py::"
+_END = "leases/test_end_to_end.py::"
+
+BREAKINGS = {
+    "No two callers": (
+        Breaking(
+            "the table is not locked",
+            "leases/files.py",
+            "fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)",
+            "fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)",
+            [_TWICE + "test_16_threads_that_ask_50_times_each_are_never_given_a_port_twice"],
+        ),
+        Breaking(
+            "what others have leased is not passed over",
+            "leases/take.py",
+            "for port in block if table is None else table.unleased(block):",
+            "for port in block:",
+            [_TWICE + "test_a_pool_of_64_gives_64_different_ports_and_then_says_why_not"],
+        ),
+        Breaking(
+            "a lease ends in a tenth of its time",
+            "leases/take.py",
+            "FOR_LIFE if ttl is None else now + ttl * 1000",
+            "FOR_LIFE if ttl is None else now + ttl * 100",
+            [_TWICE + "test_after_its_time_a_port_can_be_had_again_unless_somebody_listens_on_it"],
+        ),
+        Breaking(
+            "a lease is timed by the clock that anybody can set",
+            "leases/table.py",
+            'boottime = getattr(time, "CLOCK_BOOTTIME", None)',
+            'boottime = getattr(time, "CLOCK_BOOTTIMES", None)',
+            ["leases/test_store.py::test_leases_are_timed_by_the_clock_nobody_can_set"],
+        ),
+        Breaking(
+            "the end of a lease is written before its record",
+            "leases/table.py",
+            "        self._write(data[: _RECORD_SIZE - 1]",
+            "        self._write(_END.pack(lease.expires), _ENDS_AT + port * _END.size)\n"
+            "        time.sleep(0.001)\n"
+            "        self._write(data[: _RECORD_SIZE - 1]",
+            [_TWICE + "test_1000_kills_lose_no_lease_and_repeat_none"],
+        ),
+        Breaking(
+            "killed callers leave a table that is emptied",
+            "leases/table.py",
+            "    if version == _VERSION and os.fstat(fd).st_size <= _SIZE_LIMIT:\n        return",
+            "    if version == _VERSION and os.fstat(fd).st_size % _RECORD_SIZE == 0:\n        return",
+            [_TWICE + "test_1000_kills_lose_no_lease_and_repeat_none"],
+        ),
+        Breaking(
+            "leases survive a boot",
+            "system/kernel.py",
+            "return f\"{boot if boot.isalnum() else 'boot'}-",
+            'return f"boot-',
+            [_TWICE + "test_leases_end_with_the_boot_they_were_made_in"],
+        ),
+        Breaking(
+            "another network namespace has the same leases",
+            "system/kernel.py",
+            "-{namespace if namespace.isdigit() else 'net'}\"",
+            '-net"',
+            [_TWICE + "test_two_network_namespaces_share_a_state_directory_but_no_leases"],
+        ),
+        Breaking(
+            "an answer without a store says that it is leased",
+            "api/free.py",
+            "is_leased = taken.lease is not None",
+            "is_leased = order.is_leased",
+            [_FAULTS + "test_a_directory_that_cannot_be_trusted"],
+        ),
+        Breaking(
+            "checkouts' own numbers are given away",
+            "rules/candidates.py",
+            "    if port in assigned:",
+            "    if port in declared:",
+            ["cli/test_env.py::test_free_never_gives_an_assigned_number"],
+        ),
+        Breaking(
+            "a lock that nobody lets go of is passed over",
+            "leases/files.py",
+            "            raise LockTimeoutError(",
+            "            return None\n            raise LockTimeoutError(",
+            [_FAULTS + "test_a_lock_that_nobody_lets_go_of"],
+        ),
+    ),
+    "What was printed was leased": (
+        Breaking(
+            "the lease is not written",
+            "leases/take.py",
+            "            write_all(table, taken.ports, lease)\n",
+            "",
+            ["leases/test_contention.py::test_a_lease_that_cannot_be_told_any_more_is_taken_back"],
+        ),
+        Breaking(
+            "nobody tries to bind what is given",
+            "api/free.py",
+            "    error = probe.strict_probe(protocol, port)\n",
+            "    error = None\n",
+            [_TWICE + "test_a_pool_that_is_too_small_gives_nothing_and_counts_every_reason"],
+        ),
+        Breaking(
+            "a port that could not be printed stays leased",
+            "leases/take.py",
+            "            keep(taken)\n",
+            "",
+            ["leases/test_contention.py::test_a_lease_that_cannot_be_told_any_more_is_taken_back"],
+        ),
+        Breaking(
+            "ports are given that the kernel assigns by itself",
+            "rules/candidates.py",
+            "    for group in pool:\n",
+            "    for group in (pool.even, pool.uneven, pool.safe):\n",
+            [_END + "test_a_leased_port_can_be_bound_a_while_later_where_one_of_bind_0_may_be_gone"],
+        ),
+        Breaking(
+            "the bind that is tried is IPv6's alone",
+            "system/probe.py",
+            "_socket.IPV6_V6ONLY, 0)\n        sock.bind(where)",
+            "_socket.IPV6_V6ONLY, 1)\n        sock.bind(where)",
+            [_TWICE + "test_a_pool_that_is_too_small_gives_nothing_and_counts_every_reason"],
+        ),
+    ),
+    "A held port": (
+        Breaking(
+            "the holder closes what it was to hold",
+            "leases/hold.py",
+            "_close_others({*kept, writer, watched})",
+            "_close_others({writer, watched})",
+            ["system/test_hold.py::test_the_command"],
+        ),
+        Breaking(
+            "the hold is IPv6's alone",
+            "system/listeners.py",
+            "is_dual=is_dual and address == ANY_V6))",
+            "is_dual=False))",
+            ["system/test_hold.py::test_never_assigned"],
+        ),
+        Breaking(
+            "beside the hold no server starts",
+            "system/listeners.py",
+            '        if protocol == "tcp":\n            sock.setsockopt(',
+            '        if protocol == "udp":\n            sock.setsockopt(',
+            ["system/test_hold.py::test_servers_restart"],
+        ),
+        Breaking(
+            "the holder ends before the command does",
+            "leases/hold.py",
+            "watched = os.pidfd_open(pid)",
+            "watched = os.pidfd_open(os.getppid())",
+            ["system/test_hold.py::test_the_command"],
+        ),
+        Breaking(
+            "the holder outlives the command",
+            "leases/hold.py",
+            "        poll.register(watched, select.POLLIN)\n",
+            "        pass\n",
+            ["system/test_hold.py::test_the_command"],
+        ),
+    ),
+}

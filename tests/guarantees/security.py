@@ -1,0 +1,3 @@
+from tests.guarantees.breaking import Breaking
+
+BREAKINGS: dict[str, tuple[Breaking, ...]] = {}
