@@ -309,6 +309,14 @@ def test_respawned(checkout: Path, here: Endpoint, options: list[str]) -> None:
         assert named_in(entry) == {"portguard", "kill", "--tree", *options, here.target}
 
 
+def test_respawned_a_while_later(checkout: Path, here: Endpoint) -> None:
+    """A supervisor that takes a second before it starts its server again is seen all the same."""
+    with victim(checkout, here, supervises=True, restarts_after=1.0) as server:
+        entry = kill(checkout, {here.target: [here]})[here.target]
+
+        assert_came_back(entry, server)
+
+
 def test_tree(checkout: Path, here: Endpoint) -> None:
     """With --tree the supervisor goes as well, with all below it; the port stays free."""
     with victim(checkout, here, supervises=True) as server:

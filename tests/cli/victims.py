@@ -9,6 +9,7 @@ Every process of it ends when standard input does, so none outlives the test tha
     is_orphan   the first process ends when the workers run
     supervises  the first process opens nothing: a child does, and another one when that has ended; both ignore SIGTERM
                 or none does
+    restarts_after  so many seconds after that one's end
     child_cwd   where that child works
     is_reusing  with SO_REUSEPORT
     is_headless its first thread ends
@@ -98,13 +99,13 @@ def fork(run: Any) -> int:
         os._exit(1)
 
 
-def supervise(start: Any) -> NoReturn:
-    """Start it again whenever it has ended, until standard input ends."""
+def supervise(start: Any, pause: float) -> NoReturn:
+    """Start it again whenever it has ended, after a pause, until standard input ends."""
     pid = start()
     say([os.getpid(), pid])
     while True:
         os.waitpid(pid, 0)
-        if select.select([0], [], [], 0)[0]:
+        if select.select([0], [], [], pause)[0]:
             os._exit(0)
         pid = start()
 
@@ -145,7 +146,7 @@ def main(spec: dict[str, Any]) -> None:
 
         if spec["on_term"] == "ignore":
             handle("ignore", [])
-        supervise(start)
+        supervise(start, spec.get("restarts_after", 0))
     sockets = open_all(wanted, is_reusing=is_reusing)
     handle(spec["on_term"], sockets)
     workers = [fork(functools.partial(serve, sockets)) for _ in range(spec.get("workers", 0))]

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 import portguard as library
-from portguard.engines import command, endpoint, http, query
+from portguard.engines import command, endpoint, http, query, stop
 from portguard.errors import LookupFailedError
 from portguard.rules.attribution import Running
 from tests.worlds.capabilities import NOBODY
@@ -224,8 +224,11 @@ sys.stdin.read()
 
 @pytest.mark.parametrize(
     "name",
-    ["no daemon", "silent", "a byte a second", "500", "wrong version", "truncated", "10 MB of nonsense", "hangs up"],
-)
+    [
+        "no daemon", "silent", "a byte a second", "500", "wrong version", "truncated", "10 MB of nonsense", "hangs up",
+        "deep nesting",
+    ],
+)  # fmt: skip
 def test_a_check_goes_on(start: Start, name: str, tmp_path: Path) -> None:
     """With a holder that could be an engine's and a broken engine, the verdict stands, the exit code, and the time."""
     environ = {"HOME": str(tmp_path), "DOCKER_HOST": f"unix://{tmp_path}/none.sock"}
@@ -559,6 +562,23 @@ def test_inspect(start: Start) -> None:
     assert query.inspect(engine, "f" * 64) is None
     assert query.inspect(engine, "../images") is None
     assert query.inspect(engine, "²") is None
+
+
+@pytest.mark.parametrize("identifier", ["../images", "a b", "--all", "x\r\nX-Evil: 1", "", "²", "$(id)"])
+def test_stop_takes_identifiers_alone(start: Start, identifier: str, tmp_path: Path) -> None:
+    """What an engine calls an identifier, and is none, reaches neither an engine's socket nor a command line."""
+    asked: list[bytes] = []
+    environ = start(lambda client, _: asked.append(client.recv(65536)))
+    docker = tmp_path / "docker"
+    docker.write_text(f'#!/bin/sh\necho "$@" >> {tmp_path}/called\n')
+    docker.chmod(0o755)
+    path = {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+
+    for where in (endpoint.find(environ), None):
+        assert stop.stop("docker", identifier, where, environ | path) == "its identifier is none"
+
+    assert asked == []
+    assert not (tmp_path / "called").exists()
 
 
 @pytest.mark.parametrize(

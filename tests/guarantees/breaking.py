@@ -76,8 +76,12 @@ class Copy:
         (place / "venv" / "pyvenv.cfg").write_text(f"home = {base.parent}\ninclude-system-site-packages = false\n")
         self.python = programs / "python"
         self.python.symlink_to(base)
-        others = dict.fromkeys(sysconfig.get_path(name) for name in ("purelib", "platlib"))
-        (packages / "copy.pth").write_text("\n".join([str(self.root), *others, ""]))
+        # Links, not paths to be added: other users' Pythons find them by the directory alone.
+        for other in dict.fromkeys(Path(sysconfig.get_path(name)) for name in ("purelib", "platlib")):
+            for package in other.iterdir():
+                if package.name not in ("__pycache__", "portguard") and package.suffix != ".pth":
+                    (packages / package.name).symlink_to(package)
+        (packages / "copy.pth").write_text(f"{self.root}\n")
         command = programs / "portguard"
         command.write_text(_COMMAND.format(python=self.python))
         command.chmod(0o755)
@@ -98,7 +102,7 @@ class Copy:
             os.utime(path, (status.st_atime, status.st_mtime))
 
     def run(self, tests: Sequence[str], deadline: float, *, is_stopping: bool) -> Run:
-        """Run tests in the copy, up to the first failure if `is_stopping`; those that are late are not in the answer."""
+        """Run tests in the copy, to the first failure if `is_stopping`; without an answer where they are late."""
         report = self.root / "report.xml"
         report.unlink(missing_ok=True)
         words = ["-n", "0", "-q", "-p", "no:cacheprovider", f"--junitxml={report}", *(["-x"] if is_stopping else [])]

@@ -23,7 +23,7 @@ BREAKINGS = {
             "leases/assignments.py",
             '                file.write(os.fsencode("\\n".join(lines)))\n',
             "",
-            [_TREES + "test_a_moved_worktree_meets_nobody"],
+            ["cli/test_env.py::test_isolated_is_kept"],
         ),
         Breaking(
             "numbers belong to the branch",
@@ -58,7 +58,7 @@ BREAKINGS = {
             "system/kernel.py",
             'text = _read(f"{etc}/machine-id") or ""',
             'text = (_read("/proc/sys/kernel/random/uuid") or "").replace("-", "")',
-            [_TREES + "test_a_detached_head_changes_nothing"],
+            ["cli/test_env.py::test_isolated_is_kept"],
         ),
     ),
     "`env --write` changes nothing": (

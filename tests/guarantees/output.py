@@ -225,11 +225,11 @@ BREAKINGS = {
             [_CODES + "test_document_of_a_check"],
         ),
         Breaking(
-            "a failure has no document",
-            "cli/main.py",
-            '    if wanted == "text":\n        return\n',
-            '    if wanted != "sarif":\n        return\n',
-            [_CODES + "test_2_asked_wrongly"],
+            "the document of a conflict is ok",
+            "render/documents.py",
+            '        "ok": exit_code == 0,\n',
+            '        "ok": not errors,\n',
+            [_CODES + "test_document_of_a_check"],
         ),
         Breaking(
             "an error has no next step",

@@ -244,8 +244,8 @@ def count_reasons() -> tuple[str, list[dict[str, str]]]:
     portguard.free_ports(10, within=(first, first + 9))
     with listening(first + 20, last):
         done = command_free("-n", "53", "--range", f"{first}-{last}", "--json")
+        assert done.returncode == 1
         assert len(portguard.free_ports(52, within=(first, last))) == 52
-    assert done.returncode == 1
     return f"{first}-{last}", json.loads(done.stdout)["errors"]
 
 
@@ -293,8 +293,11 @@ def test_after_its_time_a_port_can_be_had_again_unless_somebody_listens_on_it() 
 
 
 def take_all_four() -> list[int]:
-    """Take a whole range of four; the same numbers wherever this runs."""
-    ports = portguard.free_ports(4, within=(61_001, 61_004))
+    """Take a whole range of four, the same numbers wherever this runs; return none where they are not all to be had."""
+    try:
+        ports = portguard.free_ports(4, within=(61_001, 61_004))
+    except NoFreePortError:
+        return []
     with pytest.raises(NoFreePortError, match="4 leased"):
         portguard.free_port(within=(61_001, 61_004))
     return sorted(ports)

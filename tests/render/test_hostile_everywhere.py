@@ -33,7 +33,8 @@ from portguard.model import (
     WhoPort,
     WhoReport,
 )
-from portguard.render import annotations, documents, kill, leases, listing, text, wait, who
+from portguard.render import annotations as annotated
+from portguard.render import documents, kill, leases, listing, text, wait, who
 from portguard.render.safe import safe
 from portguard.rules import explain, ownership
 from portguard.rules.verdicts import Decision
@@ -124,8 +125,8 @@ def _others(evil: str, holders: tuple[Holder, ...], report: CheckReport) -> dict
         "leases release": leases.given_back([lease], "/"),
         "lint": text.lint(found, "/", colour=False),
         "run": text.conflicts(report, "/", evil),
-        "github": annotations.github([finding], base=evil),
-        "sarif": annotations.sarif([finding], base=evil, version="1", rules={}),
+        "github": annotated.github([finding], base=evil),
+        "sarif": annotated.sarif([finding], base=evil, version="1", rules={}),
         "documents": documents.document("kill", 1, documents.kill(killed, is_dry=True))
         + documents.document("wait", 1, documents.wait(waited), [documents.error(evil, evil, evil)])
         + documents.document("lint", 1, documents.lint(found))

@@ -45,6 +45,7 @@ def test_a_plain_process_of_this_user_may_be_ended() -> None:
         (suspect(is_kernel=True), "kernel"),
         (suspect(name="docker-proxy"), "container"),
         (suspect(exe="/usr/bin/docker-proxy (deleted)"), "container"),
+        (suspect(name="rootlesskit-doc"), "container"),
         (suspect(name="com.docker.backend"), "container"),
         (suspect(name="com.docker.whatever"), "container"),
         (suspect(name="com.docker.backend.exe"), "container"),

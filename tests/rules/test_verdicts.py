@@ -69,7 +69,12 @@ def test_decide(  # noqa: PLR0917 - pytest passes the table's columns by name
     assert decision == expected
 
 
-@given(st.sampled_from(["listener", "none"]), st.booleans(), st.booleans(), st.booleans())
+@given(
+    st.sampled_from(["listener", "bound", "connection", "time-wait", "none"]),
+    st.booleans(),
+    st.booleans(),
+    st.booleans(),
+)
 def test_busy_is_never_free(cause: str, is_table_read: bool, is_ours: bool, is_strict: bool) -> None:
     """No look-up, however it ends, turns a busy port into a free one."""
     decision = verdicts.decide(

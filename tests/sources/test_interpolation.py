@@ -96,17 +96,17 @@ def test_names_of_what_was_missing(template: str, names: list[str]) -> None:
 @pytest.mark.parametrize(
     "template",
     [
-        "${U:-" * 5000 + "}" * 5000, "${U:-{" * 20000 + "}", "$BIG" * 10000, "${BIG}${BIG}${BIG}",
+        "${U:-" * 5000 + "}" * 5000, "${U:-{" * 20000 + "}", "$BIG" * 10000, "$BIG" * 5, "${BIG}${BIG}${BIG}",
         "${U:-x}" * (VALUE_LIMIT // 7) + "y" * 7, "$" * VALUE_LIMIT + "{",
     ],
 )  # fmt: skip
 def test_bounded(template: str) -> None:
     """Nesting, growth and long lines cost less than a second; what is too much is refused."""
     values = {"BIG": "x" * (VALUE_LIMIT // 2)}
-    started = time.perf_counter()
+    started = time.thread_time()
     with contextlib.suppress(TemplateError):
         assert len(substitute(template, values.get)) <= 2 * VALUE_LIMIT
-    assert time.perf_counter() - started < 1
+    assert time.thread_time() - started < 1
 
 
 @settings(max_examples=3000, deadline=None)

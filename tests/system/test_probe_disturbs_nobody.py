@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from portguard.model import Protocol
 
 TRIES = 5000
+SEVERAL = 5
 PROBERS = 16
 PROBES_EACH = 1000
 TOGETHER = 30.0  # seconds until every process must be there
@@ -73,14 +74,9 @@ def try_beside(
     return result
 
 
-def is_thorough(so_far: Beside) -> bool:
-    """Enough to rely on that it never happens."""
-    return so_far.tries >= TRIES and so_far.probes >= PROBES_EACH
-
-
 def has_happened(so_far: Beside) -> bool:
-    """Enough to know that it can happen."""
-    return so_far.happened > 0
+    """Enough to know that it does happen."""
+    return so_far.happened >= SEVERAL
 
 
 def fails_to_start(port: int) -> bool:
@@ -126,21 +122,23 @@ def bind_and_listen(port: int) -> None:
 
 
 @pytest.mark.needs("netns")
-@pytest.mark.parametrize("attempt", [fails_to_start, connects])
-def test_probe_is_not_noticed(attempt: Callable[[int], bool]) -> None:
-    """While a process probes a port, no server fails to start on it and no client connects, 5,000 times and more."""
+@pytest.mark.parametrize(("careless", "attempt"), [(bind_without_options, fails_to_start), (bind_and_listen, connects)])
+def test_probe_is_not_noticed(careless: Callable[[int], object], attempt: Callable[[int], bool]) -> None:
+    """While a process probes a port, no server fails to start on it and no client connects, 5,000 times and more.
+
+    The same arrangement notices a probe without SO_REUSEADDR, and one that listens: it is tried for twice as long as
+    that takes to be noticed several times, however busy the machine is.
+    """
+    control = run_in_netns(try_beside, careless, attempt, has_happened, timeout=3 * LONGEST)
+
+    def is_thorough(so_far: Beside) -> bool:
+        return so_far.tries >= max(TRIES, 2 * control.tries) and so_far.probes >= max(PROBES_EACH, 2 * control.probes)
+
     result = run_in_netns(try_beside, probe_as_shipped, attempt, is_thorough, timeout=3 * LONGEST)
+    assert control.happened >= SEVERAL
     assert result.tries >= TRIES
     assert result.probes >= PROBES_EACH
     assert result.happened == 0, result
-
-
-@pytest.mark.needs("netns")
-@pytest.mark.parametrize(("prober", "attempt"), [(bind_without_options, fails_to_start), (bind_and_listen, connects)])
-def test_careless_probe_would_be_noticed(prober: Callable[[int], None], attempt: Callable[[int], bool]) -> None:
-    """The same arrangement notices a probe without SO_REUSEADDR, and one that listens."""
-    result = run_in_netns(try_beside, prober, attempt, has_happened, timeout=3 * LONGEST)
-    assert result.happened > 0
 
 
 def probe_together(protocol: Protocol, ask: Callable[[Protocol, str, int], str | None]) -> Counter[str | None]:
