@@ -39,7 +39,7 @@ BREAKINGS = {
             ["leases/test_store.py::test_leases_are_timed_by_the_clock_nobody_can_set"],
         ),
         Breaking(
-            "each caller begins a table of its own a table that is emptied",
+            "each caller begins a table of its own",
             "leases/table.py",
             "    if version == _VERSION and os.fstat(fd).st_size <= _SIZE_LIMIT:\n        return",
             "    if version == _VERSION and os.fstat(fd).st_size > _SIZE_LIMIT:\n        return",
