@@ -7,7 +7,6 @@ from tests.guarantees.breaking import Breaking
 _REALITY = "system/test_verdict_reality.py::test_verdict_is_what_the_server_meets[python]"
 _MATRIX = "rules/test_bind_matrix.py::test_rules_equal_kernel"
 _UNDISTURBED = "system/test_probe_disturbs_nobody.py::test_probe_is_not_noticed"
-_SURVIVES = "system/test_sight.py::test_verdicts_survive"
 _FAULTS = "engines/test_faults.py::"
 _OWNERS = "system/test_owners.py::"
 
@@ -83,14 +82,14 @@ BREAKINGS = {
             "system/sockets.py",
             "            reasons.append(error.message)\n",
             "            reasons.append(error.message)\n            break\n",
-            [_SURVIVES],
+            ["system/test_sight.py::test_every_answer[no netlink, nobody]"],
         ),
         Breaking(
             "where no port below 1024 may be bound, the table is not asked",
             "rules/verdicts.py",
             'if outcome == "no-permission" and cause != "listener":',
             'if outcome == "no-permission":',
-            ["system/test_sight.py::test_ordinary_user"],
+            ["system/test_sight.py::test_every_answer[everything, nobody]"],
         ),
         Breaking(
             "an engine is waited for as long as it likes",
@@ -174,8 +173,8 @@ BREAKINGS = {
         Breaking(
             "a process in a directory whose name only begins like the checkout's is ours",
             "rules/verdicts.py",
-            'process.cwd.startswith((root + "/", root + "\\\\"))',
-            "process.cwd.startswith(root)",
+            'return path == root or path.startswith((root + "/", root + "\\\\"))',
+            "return path.startswith(root)",
             ["rules/test_verdicts.py::test_ours_needs_everyone"],
         ),
         Breaking(
@@ -204,22 +203,22 @@ BREAKINGS = {
         Breaking(
             "whoever holds a socket whose number begins like this one's is named",
             "system/owners.py",
-            'return f"{_MARK}{inode}]" in _links_of(pid, proc)[0].values()',
-            'return any(link.startswith(f"{_MARK}{inode}"[:-1]) for link in _links_of(pid, proc)[0].values())',
+            "    return _link_to(inode) in _links_of(pid, proc)[0].values()",
+            "    return any(link.startswith(_link_to(inode)[:-2]) for link in _links_of(pid, proc)[0].values())",
             [_OWNERS + "test_a_holder_is_told_by_the_whole_number"],
         ),
         Breaking(
             "processes that cannot be looked into are not told of",
             "system/owners.py",
-            "self._has_unreadable = 1 not in pids or len(self.pids) < len(pids)",
+            "self._has_unreadable = 1 not in pids or not all(map(self._has_ended, closed))",
             "self._has_unreadable = 1 not in pids",
             [_OWNERS + "test_what_root_opened_for_this_user_is_found_by_this_user"],
         ),
         Breaking(
             "a /proc that leaves out what it hides is taken for all there is",
             "system/owners.py",
-            "self._has_unreadable = 1 not in pids or len(self.pids) < len(pids)",
-            "self._has_unreadable = len(self.pids) < len(pids)",
+            "self._has_unreadable = 1 not in pids or not all(map(self._has_ended, closed))",
+            "self._has_unreadable = not all(map(self._has_ended, closed))",
             [_OWNERS + "test_unfinished_search_is_told"],
         ),
         Breaking(
@@ -232,8 +231,8 @@ BREAKINGS = {
         Breaking(
             "of the processes that share a socket, the first one is named",
             "system/owners.py",
-            "                if pid not in found[inode]:\n                    found[inode] += (pid,)",
-            "                found[inode] = found[inode] or (pid,)",
+            "                    if pid not in found[inode]:\n                        found[inode] += (pid,)",
+            "                    found[inode] = found[inode] or (pid,)",
             [_OWNERS + "test_every_process_of_a_listener_is_found"],
         ),
         Breaking(
@@ -241,7 +240,7 @@ BREAKINGS = {
             "system/owners.py",
             "    if links or not is_readable:",
             "    if links is not None:",
-            [_OWNERS + "test_every_process_of_a_listener_is_found"],
+            ["cli/test_kill.py::test_without_its_first_thread"],
         ),
         Breaking(
             "without /proc nobody holds the socket",

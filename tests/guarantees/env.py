@@ -56,8 +56,8 @@ BREAKINGS = {
         Breaking(
             "numbers belong to a boot",
             "system/kernel.py",
-            'text = _read(f"{etc}/machine-id") or ""',
-            'text = (_read("/proc/sys/kernel/random/uuid") or "").replace("-", "")',
+            'text = read(f"{etc}/machine-id") or ""',
+            'text = (read("/proc/sys/kernel/random/uuid") or "").replace("-", "")',
             ["cli/test_env.py::test_isolated_is_kept"],
         ),
     ),

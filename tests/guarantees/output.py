@@ -92,8 +92,8 @@ BREAKINGS = {
         Breaking(
             "`list` prints services as they are",
             "render/listing.py",
-            "service = safe(item.service, _NAME_LIMIT) if item.service",
-            "service = item.service if item.service",
+            "named = safe(service, _NAME_LIMIT) if service",
+            "named = service if service",
             [_EVERYWHERE],
         ),
         Breaking(
@@ -151,13 +151,6 @@ BREAKINGS = {
             '"service": port.service,',
             '"service": __import__("portguard.render.safe").render.safe.safe(port.service or ""),',
             [_EVERYWHERE],
-        ),
-        Breaking(
-            "a program's title is taken for its name, arguments and all",
-            "system/processes.py",
-            '    return first if rest and arguments.endswith("\\0") else arguments.rstrip("\\0").partition(" ")[0]',
-            '    return arguments.replace("\\0", " ")',
-            ["system/test_owners.py::test_names_never_carry_arguments"],
         ),
         Breaking(
             "whatever calls itself docker-proxy has its arguments read",

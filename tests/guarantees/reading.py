@@ -6,6 +6,7 @@ from tests.guarantees.breaking import Breaking
 
 _BOMBS = "sources/test_compose_fuzz.py::test_bombs_are_bounded"
 _CONFIG_BOMBS = "config/test_bombs.py::test_a_bomb_is_one_error"
+_FUZZ = "fuzz/test_fuzz.py::test_every_input_is_answered"
 _FIND = "config/test_find.py::"
 _REMEMBERED = "config/test_remembered.py::"
 _HOSTILE = "cli/test_hostile_checkout.py::"
@@ -110,6 +111,22 @@ BREAKINGS = {
             [_HOSTILE + "test_endless_files"],
         ),
     ),
+    "Whatever is read from elsewhere": (
+        Breaking(
+            "a port may be any number",
+            "config/parse.py",
+            "        if not 0 < value <= LAST_PORT:",
+            "        if not 0 < value <= LAST_PORT + 9999:",
+            [_FUZZ + "[config]"],
+        ),
+        Breaking(
+            "a byte order mark is any letter",
+            "rules/env_block.py",
+            '_BOM = "\\ufeff"',
+            '_BOM = "A"',
+            [_FUZZ + "[dotenv]"],
+        ),
+    ),
     "A config that another user": (
         Breaking(
             "what another user planted above is believed",
@@ -175,15 +192,15 @@ BREAKINGS = {
         Breaking(
             "a config is remembered for whatever falls into its place",
             "api/configs.py",
-            "        if stored != key or answer != copy:",
-            "        if answer != copy:",
+            "    is_whole = content.startswith(head) and not is_odd and answer == content[middle:]",
+            "    is_whole = not is_odd and answer == content[middle:]",
             [_REMEMBERED + "test_nothing_is_stale"],
         ),
         Breaking(
             "what a disk has damaged is believed",
             "api/configs.py",
-            "        if stored != key or answer != copy:",
-            "        if stored != key:",
+            "    is_whole = content.startswith(head) and not is_odd and answer == content[middle:]",
+            "    is_whole = content.startswith(head)",
             [_REMEMBERED + "test_damage_costs_a_parse_and_nothing_else"],
         ),
         Breaking(
