@@ -23,14 +23,11 @@ def safe(text: str, limit: int | None = None) -> str:
         length = sum(map(len, pieces))
     if limit is None or length <= limit:
         return text if pieces is None else "".join(pieces)
-    kept: list[str] = []
-    room = limit - len(_ELLIPSIS)
-    for piece in text if pieces is None else pieces:
-        room -= len(piece)
-        if room < 0:
-            break
-        kept.append(piece)
-    return "".join(kept) + _ELLIPSIS
+    shown = text if pieces is None else pieces
+    kept, room = 0, limit - len(_ELLIPSIS)
+    while (room := room - len(shown[kept])) >= 0:  # there is more of it than room
+        kept += 1
+    return "".join(shown[:kept]) + _ELLIPSIS
 
 
 def _piece(character: str) -> str:

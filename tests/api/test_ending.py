@@ -193,3 +193,25 @@ def test_waiting_for_the_port_looks_often(tmp_path: Path) -> None:
         assert time.monotonic() - started < 30
         assert mine.is_running()
         signals.close([one.handle])
+
+
+def test_a_port_that_is_free_for_a_moment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When the port is taken again by those that were asked, they are not asked a second time."""
+    asked: list[int] = []
+    looks: list[int] = []
+    send = signals.send
+
+    def noted(handle: Handle, number: int) -> bool:
+        asked.append(number)
+        return send(handle, number)
+
+    def free_at_the_second_look() -> bool:
+        looks.append(1)
+        return len(looks) == 2
+
+    monkeypatch.setattr(signals, "send", noted)
+    with server(tmp_path, on_term="ignore") as mine:
+        one = member(mine, None)
+        assert ending.end([one], free_at_the_second_look, force=False, grace=0.2) == []
+        assert asked == [signals.TERMINATE]
+        signals.close([one.handle])

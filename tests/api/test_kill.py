@@ -839,3 +839,25 @@ def test_which_rows_are_meant(tmp_path: Path) -> None:
         assert aims.rows_of(parse_port(f"{mine.target}/udp")) == []
     with server(tmp_path, is_listening=False) as mine:
         assert [row.state for row in aims.rows_of(parse_port(mine.target))] == ["bound"]
+
+
+def test_one_deed_for_two_ports(tmp_path: Path, idle: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What has several of the ports is stopped once, for all of them."""
+    asked: list[tuple[object, ...]] = []
+    monkeypatch.setattr(kill, "_SETTLE", 0.05)
+    monkeypatch.setattr("portguard.engines.stop.stop", lambda *words: asked.append(words))
+    one = Stopped(tmp_path, f"127.0.0.1:{idle}", needs_name=False)
+    other = Stopped(tmp_path, f"127.0.0.2:{idle}", needs_name=False)
+    acting = kill._Acting(one.found, {}, is_tree=False, is_forced=False)
+    assert [port.status for port in acting.carry_out([one.aim, other.aim], ())] == ["freed", "freed"]
+    assert len(asked) == 1
+
+
+def test_who_has_ended_before_the_plan_was_made(asked: Aims, tmp_path: Path) -> None:
+    """A process that has ended since it was seen is nobody's to signal; the others are."""
+    with server(tmp_path) as mine:
+        gone = Process(2**22 + 1, "gone")
+        found = asked._decide_processes(80, LISTENS, holder_of(gone, Process(mine.pid, "server")))
+        assert isinstance(found, Deed)
+        assert found.action.pids == (mine.pid,)
+        assert found.members[0].socket == LISTENS

@@ -40,7 +40,7 @@ SUBJECTS = (
 TESTS = ("tests/rules", "tests/render/test_safe.py", "tests/leases/test_parts.py", "tests/api")
 # All mistakes are made where one harms others; elsewhere a choice of so many a file, the same each time.
 WHOLE = ("portguard/rules/guard.py", "portguard/rules/forwarders.py", "portguard/render/safe.py")
-SAMPLE = 60
+SAMPLE = 40
 ENOUGH = 0.9
 _EARLY = "ignore:Module already imported:pytest.PytestAssertRewriteWarning"
 _INSIDE = "PORTGUARD_TEST_NAMESPACE"
@@ -116,9 +116,15 @@ def _make(trial: Trial, file: str, limit: int | None) -> list[Made]:
         tests = trial.tests_at(str(ROOT / file), possible[number].line)
         is_noticed = bool(tests) and trial.is_noticed(module, mutated(source, number), tests)
         made.append(Made(file, possible[number], is_noticed))
+        if not is_noticed and os.environ.get("PGDEBUG"):
+            _say("?? " + _shown(made[-1]))
     noticed = sum(one.is_noticed for one in made)
     _say(f"{file}: {noticed} of {len(made)} noticed ({len(possible)} possible, {time.monotonic() - started:.0f} s)")
     return made
+
+
+def _shown(one: Made) -> str:
+    return f"{one.file}:{one.mutant.line}: in {one.mutant.function or 'the module'}: {one.mutant.change}"
 
 
 def accepted() -> dict[tuple[str, str, str], str]:
@@ -132,7 +138,7 @@ def report(made: list[Made], known: dict[tuple[str, str, str], str]) -> int:
     left = [one for one in made if not one.is_noticed]
     new = [one for one in left if (one.file, one.mutant.function, one.mutant.change) not in known]
     for one in new:
-        _say(f"{one.file}:{one.mutant.line}: in {one.mutant.function or 'the module'}: {one.mutant.change}")
+        _say(_shown(one))
     found = {(one.file, one.mutant.function, one.mutant.change) for one in made if one.is_noticed}
     for file, function, change in sorted(found & set(known)):
         _say(f"{file}: in {function or 'the module'}: {change}: accepted, but noticed: take it out of {ACCEPTED.name}")

@@ -20,11 +20,10 @@ import hypothesis
 import pytest
 
 QUICK = 0.5  # seconds of the processor; tests that take more see no mistake, the suite has them
-_PATIENCE = (
-    5  # seconds of the processor; with five times what its tests take, until a mistake counts as an endless loop
-)
-_DEADLINE = 120.0  # seconds, until one counts as waiting for ever
-_EXAMPLES = 100  # of each property
+# What a test may take until a mistake counts as an endless loop, or as waiting for ever: ten times what the slowest one
+# took without it, and so many seconds.
+_LOOP, _WAIT = 2, 10.0
+_EXAMPLES = 40  # of each property
 
 
 class Loop:
@@ -59,7 +58,7 @@ class Trial:
 
     def __init__(self, items: Iterable[pytest.Item], files: Sequence[str]) -> None:
         self._items = {item.nodeid: item for item in items}
-        answer = in_child(lambda: _measure(self._items, files), 3600, 3600.0)
+        answer = in_child(lambda _: _measure(self._items, files), 3600.0)
         if not answer:
             raise RuntimeError("the tests could not be measured")
         self.seconds: dict[str, float]
@@ -80,40 +79,45 @@ class Trial:
 
     def is_noticed(self, module: str, text: str, tests: Sequence[str]) -> bool:
         """Whether one of these tests fails, or does not end, with this text in the place of the module's."""
+        busy = _LOOP + int(10 * max(self.seconds[test] for test in tests))
+        deadline = _WAIT + 10 * max(self._elapsed[test] for test in tests)
 
-        def attempt() -> bytes:
+        def attempt(report: Callable[[bytes], object]) -> bytes:
+            def before(_: str) -> None:
+                report(b".")
+                used = resource.getrusage(resource.RUSAGE_SELF)
+                limit = int(used.ru_utime + used.ru_stime) + busy
+                resource.setrlimit(resource.RLIMIT_CPU, (limit, resource.RLIM_INFINITY))
+
             replace(sys.modules[module], text)
-            return b"" if _failures([self._items[test] for test in tests], is_first_enough=True) else b"passed"
+            items = [self._items[test] for test in tests]
+            return b"" if _failures(items, is_first_enough=True, before=before) else b"!"
 
-        busy = _PATIENCE + int(5 * sum(self.seconds[test] for test in tests))
-        return in_child(attempt, busy, _DEADLINE + 10 * sum(self._elapsed[test] for test in tests)) != b"passed"
+        return in_child(attempt, deadline) != b"." * len(tests) + b"!"
 
 
-def in_child(work: Callable[[], bytes], seconds: int, deadline: float) -> bytes:
-    """Return what `work` returns in a forked process, which is ended with all that it started; b"" if it fails.
+def in_child(work: Callable[[Callable[[bytes], object]], bytes], deadline: float) -> bytes:
+    """Return what `work` reports and returns in a forked process, which is ended then with all that it started.
 
-    It fails, too, when it needs more than these seconds of the processor (others may be busy on this machine), or does
-    not end within `deadline` seconds.
+    It is ended, too, when it has said nothing for `deadline` seconds; then, and when it fails, the answer is b"".
     """
     reader, writer = os.pipe()
     pid = os.fork()
     if pid == 0:
         try:
             os.setsid()
-            resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
             null = os.open(os.devnull, os.O_RDWR)
             for fd in range(3):
                 os.dup2(null, fd)
-            with open(writer, "wb") as told:
-                told.write(work())
+            with open(writer, "wb", buffering=0) as told, open(os.dup(writer), "wb") as rest:
+                rest.write(work(told.write))
         finally:
             os._exit(0)
     os.close(writer)
     watch = os.pidfd_open(pid)  # what the tests leave behind may keep the pipe open
-    end = time.monotonic() + deadline
     answer = b""
     while True:
-        ready = select.select([reader, watch], [], [], max(0.0, end - time.monotonic()))[0]
+        ready = select.select([reader, watch], [], [], deadline)[0]
         part = os.read(reader, 1 << 16) if reader in ready else b""
         answer += part
         if not part:

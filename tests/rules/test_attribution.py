@@ -224,3 +224,12 @@ def test_any_address(published: str, held: str, port: int) -> None:
 
     match("tcp", held, port, [running])
     assert named(match("tcp", published, port, [running])) == "a"
+
+
+@pytest.mark.parametrize(
+    ("address", "expected"),
+    [("", True), ("0.0.0.0", True), ("::", True), ("127.0.0.1", False), ("::1", False)],
+)
+def test_wildcards(address: str, expected: bool) -> None:
+    """A port without an address, or with one that stands for a family, is published on every address."""
+    assert Published(address, 80, 80, "tcp").is_wildcard is expected

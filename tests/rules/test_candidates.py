@@ -146,3 +146,38 @@ def test_alternatives_are_other_numbers_that_need_no_privileges(port: int, span:
     assert all(max(port, 1_023) < other <= 65_535 for other in found)
     first = port + 1 if port >= 1_024 else port + 8_000
     assert found[:1] == [first][: min(span, 65_536 - first)]
+
+
+def test_every_reason_in_its_order() -> None:
+    """What is declared comes before what is a checkout's own, that before what browsers refuse, and reserved last."""
+    nothing: set[int] = set()
+    reserved = [(20, 25)]
+
+    assert exclusion(22, declared={22}, reserved=reserved, assigned={22}) == "declared"
+    assert exclusion(22, declared=nothing, reserved=reserved, assigned={22}) == "assigned"
+    assert exclusion(22, declared=nothing, reserved=reserved) == "browser-blocked"
+    assert exclusion(24, declared=nothing, reserved=reserved) == "reserved"
+    assert exclusion(26, declared=nothing, reserved=reserved) is None
+
+
+def test_pools_in_numbers() -> None:
+    """Outside the ephemeral range first, above before below; inside it the parity that the kernel does not begin with."""
+    assert pool_of((1, 10), (3, 8)) == Pool((range(9, 11), range(1, 3)), (range(4, 9, 2),), (range(3, 9, 2),))
+    assert pool_of((4, 7), (3, 8)) == Pool((), (range(4, 8, 2),), (range(5, 8, 2),))
+    assert pool_of((5, 7), (3, 8)) == Pool((), (range(6, 8, 2),), (range(5, 8, 2),))
+    assert pool_of((3, 3), (3, 3)) == Pool((), (), (range(3, 4, 2),))
+    assert pool_of((1, 2), (3, 8)) == Pool((range(1, 3),), (), ())
+    assert pool_of((9, 9), (3, 8)) == Pool((range(9, 10),), (), ())
+    assert list(candidates(pool_of((1, 10), (3, 8)), 0)) == [9, 10, 1, 2, 4, 6, 8, 3, 5, 7]
+    assert list(candidates(pool_of((1, 10), (3, 8)), 3)) == [2, 9, 10, 1, 4, 6, 8, 3, 5, 7]
+    assert is_safe(pool_of((1, 10), (3, 8)), 9)
+    assert not is_safe(pool_of((1, 10), (3, 8)), 8)
+
+
+def test_alternatives_in_numbers() -> None:
+    """The next hundred numbers; for a well-known one those from 8000 above it; none beyond the last port."""
+    assert list(alternatives(1024)) == list(range(1025, 1125))
+    assert list(alternatives(80, 2)) == [8080, 8081]
+    assert list(alternatives(1023, 1)) == [9023]
+    assert list(alternatives(65533)) == [65534, 65535]
+    assert list(alternatives(65535)) == []

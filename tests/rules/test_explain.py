@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -85,101 +86,103 @@ LOW = WEB._replace(port=80)
     ("found", "expected"),
     [
         (
-            message(cause="duplicate", item=WEB._replace(replicas=3, service="web")),
+            lambda: message(cause="duplicate", item=WEB._replace(replicas=3, service="web")),
             "3 replicas of web cannot share *:8080/tcp",
         ),
         (
-            message(cause="duplicate", twins=[TWIN, Declaration("9", 9, 9, Source(None, None))]),
+            lambda: message(cause="duplicate", twins=[TWIN, Declaration("9", 9, 9, Source(None, None))]),
             "*:8080/tcp is declared twice: web (portguard.toml:2) and api (compose.yaml:7) and 9",
         ),
         (
-            message(cause="duplicate", twins=[TWIN], holders=[HELD._replace(processes=(NODE,))]),
+            lambda: message(cause="duplicate", twins=[TWIN], holders=[HELD._replace(processes=(NODE,))]),
             (
                 "*:8080/tcp is declared twice: web (portguard.toml:2) and api (compose.yaml:7); "
                 "besides, node (pid 77, user ada) listens on 0.0.0.0:8080/tcp"
             ),
         ),
         (
-            message(cause="lease", rival=Rival("assignment", "/a", None)),
+            lambda: message(cause="lease", rival=Rival("assignment", "/a", None)),
             "nobody listens on *:8080/tcp, but the number belongs to the checkout /a",
         ),
         (
-            message(cause="lease", rival=Rival("run", "/a", 7)),
+            lambda: message(cause="lease", rival=Rival("run", "/a", 7)),
             "nobody listens on *:8080/tcp, but process 7 in /a runs with it",
         ),
         (
-            message(cause="lease", rival=Rival("hold", "/a", 7)),
+            lambda: message(cause="lease", rival=Rival("hold", "/a", 7)),
             "nobody listens on *:8080/tcp, but process 7 in /a holds it",
         ),
         (
-            message("ours", holders=[HELD._replace(processes=(NODE,))]),
+            lambda: message("ours", holders=[HELD._replace(processes=(NODE,))]),
             "node (pid 77, user ada) listens on 0.0.0.0:8080/tcp, which is this project's own",
         ),
         (
-            message("unavailable", "address-not-local", WEB._replace(hosts=("10.0.0.1", "10.0.0.2"))),
+            lambda: message("unavailable", "address-not-local", WEB._replace(hosts=("10.0.0.1", "10.0.0.2"))),
             "this host has no address 10.0.0.1, 10.0.0.2",
         ),
         (
-            message("unavailable", "address-not-local", errors={"10.0.0.1": "EADDRNOTAVAIL", "::2": "EADDRNOTAVAIL"}),
+            lambda: message(
+                "unavailable", "address-not-local", errors={"10.0.0.1": "EADDRNOTAVAIL", "::2": "EADDRNOTAVAIL"}
+            ),
             "this host has no address 10.0.0.1, ::2",
         ),
         (
-            message("unavailable", "address-not-local", errors={"fe80::1%x": "EINVAL", "fe80::2": "EINVAL"}),
+            lambda: message("unavailable", "address-not-local", errors={"fe80::1%x": "EINVAL", "fe80::2": "EINVAL"}),
             "this host has no address fe80::1%x, fe80::2: it needs its interface, as in fe80::2%eth0",
         ),
         (
-            message("unavailable", "excluded"),
+            lambda: message("unavailable", "excluded"),
             "the system has excluded port 8080 or lent it exclusively; nothing need be listening",
         ),
         (
-            message("unavailable", "permission", LOW),
+            lambda: message("unavailable", "permission", LOW),
             "this user may not bind *:80/tcp: ports below 1024 need privileges here",
         ),
         (
-            message("unavailable", "permission", LOW, unprivileged_start=80),
+            lambda: message("unavailable", "permission", LOW, unprivileged_start=80),
             "this user may not bind *:80/tcp: the system forbids this bind",
         ),
         (
-            message("unknown", "permission", LOW),
+            lambda: message("unknown", "permission", LOW),
             (
                 "this user may not bind *:80/tcp: ports below 1024 need privileges here; "
                 "whether it is free could not be told"
             ),
         ),
-        (message("unknown", "none"), "whether *:8080/tcp is free where the engine is could not be told"),
+        (lambda: message("unknown", "none"), "whether *:8080/tcp is free where the engine is could not be told"),
         (
-            message("unknown", "none", errors={"0.0.0.0": "EMFILE", "::": "EMFILE"}),
+            lambda: message("unknown", "none", errors={"0.0.0.0": "EMFILE", "::": "EMFILE"}),
             "*:8080/tcp could not be probed (0.0.0.0: EMFILE, ::: EMFILE)",
         ),
         (
-            message(claim=Claim("other-service", HELD._replace(container=CONTAINER)), holders=[HELD]),
+            lambda: message(claim=Claim("other-service", HELD._replace(container=CONTAINER)), holders=[HELD]),
             (
                 "container shop-db-1 (service db of compose project shop) publishes 0.0.0.0:8080/tcp, "
                 "another service of this very project"
             ),
         ),
         (
-            message(holders=[HELD._replace(processes=(NODE,))], claim=Claim("plain", HELD)),
+            lambda: message(holders=[HELD._replace(processes=(NODE,))], claim=Claim("plain", HELD)),
             "node (pid 77, user ada) listens on 0.0.0.0:8080/tcp",
         ),
         (
-            message(holders=[HELD._replace(processes=(NODE,)), HELD, HELD]),
+            lambda: message(holders=[HELD._replace(processes=(NODE,)), HELD, HELD]),
             "node (pid 77, user ada) listens on 0.0.0.0:8080/tcp, and 2 more",
         ),
-        (message(), "*:8080/tcp cannot be bound (EADDRINUSE), and no socket table shows who has it"),
+        (message, "*:8080/tcp cannot be bound (EADDRINUSE), and no socket table shows who has it"),
         (
-            message(holders=[HELD._replace(state=None)]),
+            lambda: message(holders=[HELD._replace(state=None)]),
             "*:8080/tcp cannot be bound (EADDRINUSE), and no socket table shows who has it",
         ),
         (
-            message(item=WEB._replace(last_port=8090)),
+            lambda: message(item=WEB._replace(last_port=8090)),
             "*:8080-8090/tcp cannot be bound (EADDRINUSE), and no socket table shows who has it",
         ),
     ],
 )
-def test_message(found: str, expected: str) -> None:
+def test_message(found: Callable[[], str], expected: str) -> None:
     """Each verdict and cause has its sentence."""
-    assert found == expected
+    assert found() == expected
 
 
 OTHERS = HELD._replace(container=CONTAINER)
@@ -188,59 +191,64 @@ OTHERS = HELD._replace(container=CONTAINER)
 @pytest.mark.parametrize(
     ("found", "expected"),
     [
-        (hint("ours"), None),
-        (hint(cause="duplicate"), "give one of them another port"),
-        (hint(cause="duplicate", suggestion=8081), "give one of them another port, 8081 for instance"),
-        (hint("unavailable", "address-not-local"), "see which addresses there are: ip address"),
-        (hint("unavailable", "address-not-local", platform="darwin"), "see which addresses there are: ifconfig -a"),
-        (hint("unavailable", "excluded"), "netsh interface ipv4 show excludedportrange protocol=tcp"),
+        (lambda: hint("ours"), None),
+        (lambda: hint(cause="duplicate"), "give one of them another port"),
+        (lambda: hint(cause="duplicate", suggestion=8081), "give one of them another port, 8081 for instance"),
+        (lambda: hint("unavailable", "address-not-local"), "see which addresses there are: ip address"),
         (
-            hint("unavailable", "permission", LOW),
+            lambda: hint("unavailable", "address-not-local", platform="darwin"),
+            "see which addresses there are: ifconfig -a",
+        ),
+        (lambda: hint("unavailable", "excluded"), "netsh interface ipv4 show excludedportrange protocol=tcp"),
+        (
+            lambda: hint("unavailable", "permission", LOW),
             "use a port from 1024 on, or allow it: sudo sysctl net.ipv4.ip_unprivileged_port_start=80",
         ),
-        (hint("unavailable", "permission", LOW, platform="darwin"), "use a port from 1024 on"),
-        (hint("unknown", "none", WEB._replace(is_published=True)), "ask the engine: docker ps"),
-        (hint("unknown", "none"), "try again; if it stays, this system's limits are exhausted (ulimit -n)"),
-        (hint(cause="lease", rival=Rival("run", "/a", 7)), "see what it is: ps -fp 7"),
+        (lambda: hint("unavailable", "permission", LOW, platform="darwin"), "use a port from 1024 on"),
+        (lambda: hint("unknown", "none", WEB._replace(is_published=True)), "ask the engine: docker ps"),
+        (lambda: hint("unknown", "none"), "try again; if it stays, this system's limits are exhausted (ulimit -n)"),
+        (lambda: hint(cause="lease", rival=Rival("run", "/a", 7)), "see what it is: ps -fp 7"),
         (
-            hint(cause="lease", rival=Rival("run", "/a", 7), suggestion=8081),
+            lambda: hint(cause="lease", rival=Rival("run", "/a", 7), suggestion=8081),
             "see what it is: ps -fp 7, or declare port 8081, which is free",
         ),
         (
-            hint(cause="lease", rival=Rival("assignment", "/a", None), suggestion=8081),
+            lambda: hint(cause="lease", rival=Rival("assignment", "/a", None), suggestion=8081),
             "if that checkout needs it no more: portguard leases release 8080",
         ),
         (
-            hint(item=WEB._replace(origin="environment", env="WEB"), rival=Rival("assignment", "/a", None)),
+            lambda: hint(item=WEB._replace(origin="environment", env="WEB"), rival=Rival("assignment", "/a", None)),
             "unset WEB: it seems to be left over from there",
         ),
         (
-            hint(item=WEB._replace(origin="dotenv", env="WEB"), rival=Rival("assignment", "/a", None)),
+            lambda: hint(item=WEB._replace(origin="dotenv", env="WEB"), rival=Rival("assignment", "/a", None)),
             "write this checkout's own numbers: portguard env --write .env",
         ),
         (
-            hint(claim=Claim("other-project", OTHERS), has_compose=True, suggestion=8081),
+            lambda: hint(claim=Claim("other-project", OTHERS), has_compose=True, suggestion=8081),
             "stop it: docker compose -p shop stop db, or declare port 8081, which is free",
         ),
-        (hint(claim=Claim("other-project", OTHERS)), "stop it: docker stop shop-db-1"),
+        (lambda: hint(claim=Claim("other-project", OTHERS)), "stop it: docker stop shop-db-1"),
         (
-            hint(claim=Claim("plain", HELD._replace(container=Container("docker", "", "")))),
+            lambda: hint(claim=Claim("plain", HELD._replace(container=Container("docker", "", "")))),
             "find it: docker ps --filter publish=8080",
         ),
-        (hint(claim=Claim("plain", HELD), holders=[HELD._replace(processes=(NODE,))]), "stop it: kill 77"),
+        (lambda: hint(claim=Claim("plain", HELD), holders=[HELD._replace(processes=(NODE,))]), "stop it: kill 77"),
         (
-            hint(item=WEB._replace(env="WEB"), holders=[HELD._replace(processes=(NODE,))], suggestion=8081),
+            lambda: hint(item=WEB._replace(env="WEB"), holders=[HELD._replace(processes=(NODE,))], suggestion=8081),
             "stop it: kill 77, or move it: WEB=8081",
         ),
         (
-            hint(item=WEB._replace(is_ad_hoc=True), holders=[HELD._replace(processes=(NODE,))], suggestion=8081),
+            lambda: hint(
+                item=WEB._replace(is_ad_hoc=True), holders=[HELD._replace(processes=(NODE,))], suggestion=8081
+            ),
             "stop it: kill 77, or use port 8081, which is free",
         ),
     ],
 )
-def test_hint(found: str | None, expected: str | None) -> None:
+def test_hint(found: Callable[[], str | None], expected: str | None) -> None:
     """Each verdict and cause has its next step; where there is another port, that as well."""
-    assert found == expected
+    assert found() == expected
 
 
 def held_by(*processes: Process, **changes: Any) -> list[Holder]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -71,32 +72,37 @@ def test_reached(protocol: Any, seconds: float, is_free: bool, expected: str) ->
 @pytest.mark.parametrize(
     ("found", "expected"),
     [
-        (waiting.nobody(WEB, "tcp", None, ()), "nobody listened on 127.0.0.1:8080/tcp"),
-        (waiting.nobody(WEB, "udp", 5.0, ()), "nobody had bound 127.0.0.1:8080/udp within 5 s"),
-        (waiting.nobody(WEB, "tcp", 0.5, [HELD], "so"), "nobody listened on 127.0.0.1:8080/tcp within 0.5 s: so"),
+        (lambda: waiting.nobody(WEB, "tcp", None, ()), "nobody listened on 127.0.0.1:8080/tcp"),
+        (lambda: waiting.nobody(WEB, "udp", 5.0, ()), "nobody had bound 127.0.0.1:8080/udp within 5 s"),
         (
-            waiting.nobody(WEB, "tcp", None, [HELD._replace(address="::1")]),
+            lambda: waiting.nobody(WEB, "tcp", 0.5, [HELD], "so"),
+            "nobody listened on 127.0.0.1:8080/tcp within 0.5 s: so",
+        ),
+        (
+            lambda: waiting.nobody(WEB, "tcp", None, [HELD._replace(address="::1")]),
             (
                 "nobody listened on 127.0.0.1:8080/tcp; node (pid 77) listens on [::1]:8080/tcp, "
                 "which 127.0.0.1:8080 does not reach"
             ),
         ),
         (
-            waiting.nobody(WEB, "tcp", None, [HELD._replace(address="::"), HELD]),
+            lambda: waiting.nobody(WEB, "tcp", None, [HELD._replace(address="::"), HELD]),
             (
                 "nobody listened on 127.0.0.1:8080/tcp; node (pid 77) listens on [::]:8080/tcp for IPv6 alone, "
                 "which 127.0.0.1:8080 does not reach; and 1 more"
             ),
         ),
         (
-            waiting.nobody(WEB._replace(hosts=("127.0.0.1", "fe80::1")), "tcp", None, [HELD._replace(address="::")]),
+            lambda: waiting.nobody(
+                WEB._replace(hosts=("127.0.0.1", "fe80::1")), "tcp", None, [HELD._replace(address="::")]
+            ),
             (
                 "nobody listened on 127.0.0.1,fe80::1:8080/tcp; node (pid 77) listens on [::]:8080/tcp, "
                 "which 127.0.0.1,fe80::1:8080 does not reach"
             ),
         ),
         (
-            waiting.nobody(
+            lambda: waiting.nobody(
                 WEB, "tcp", None, [HELD._replace(address="::", container=Container("docker", "a" * 64, "db"))]
             ),
             (
@@ -105,21 +111,21 @@ def test_reached(protocol: Any, seconds: float, is_free: bool, expected: str) ->
             ),
         ),
         (
-            waiting.nobody(WEB, "tcp", None, [HELD._replace(state="bound")]),
+            lambda: waiting.nobody(WEB, "tcp", None, [HELD._replace(state="bound")]),
             "nobody listened on 127.0.0.1:8080/tcp; node (pid 77) has bound 0.0.0.0:8080/tcp and does not listen",
         ),
         (
-            waiting.nobody(WEB, "udp", None, [HELD._replace(state=None, protocol="udp")]),
+            lambda: waiting.nobody(WEB, "udp", None, [HELD._replace(state=None, protocol="udp")]),
             "nobody had bound 127.0.0.1:8080/udp; a connection of node (pid 77) uses 0.0.0.0:8080/udp as its own end",
         ),
-        (waiting.not_free(WEB, "tcp", None, None), "127.0.0.1:8080/tcp is not free"),
-        (waiting.not_free(WEB, "udp", 5.0, ""), "127.0.0.1:8080/udp was not free within 5 s"),
-        (waiting.not_free(WEB, "tcp", 0.25, "why"), "127.0.0.1:8080/tcp was not free within 0.25 s: why"),
-        (waiting.hint(WEB, [HELD], "udp"), "see who that is: portguard who 8080"),
-        (waiting.hint(WEB, [], "udp"), "it is there for UDP: portguard wait 8080/udp"),
-        (waiting.hint(WEB, [], None), "see what listens here: portguard list"),
+        (lambda: waiting.not_free(WEB, "tcp", None, None), "127.0.0.1:8080/tcp is not free"),
+        (lambda: waiting.not_free(WEB, "udp", 5.0, ""), "127.0.0.1:8080/udp was not free within 5 s"),
+        (lambda: waiting.not_free(WEB, "tcp", 0.25, "why"), "127.0.0.1:8080/tcp was not free within 0.25 s: why"),
+        (lambda: waiting.hint(WEB, [HELD], "udp"), "see who that is: portguard who 8080"),
+        (lambda: waiting.hint(WEB, [], "udp"), "it is there for UDP: portguard wait 8080/udp"),
+        (lambda: waiting.hint(WEB, [], None), "see what listens here: portguard list"),
     ],
 )
-def test_sentences(found: str, expected: str) -> None:
+def test_sentences(found: Callable[[], str], expected: str) -> None:
     """What did not come about is said with the time that was given, who was there instead, and the next step."""
-    assert found == expected
+    assert found() == expected
