@@ -92,7 +92,7 @@ def _hold(kept: Sequence[int], writer: int, pid: int | None, seconds: float | No
 def _close_others(kept: set[int]) -> None:
     first = 0
     for fd in sorted(fd for fd in kept if fd >= 0):
-        if first < fd:  # of nothing, os.closerange(0, 0), CPython makes everything
+        if first < fd:  # os.closerange(0, 0) closes everything: CPython hands close_range(2) an end of -1
             os.closerange(first, fd)
         first = fd + 1
     os.closerange(first, os.sysconf("SC_OPEN_MAX"))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import os
 import resource
 import signal
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +19,7 @@ from portguard.errors import LookupFailedError
 from portguard.system import alive, signals
 from portguard.system.signals import Handle
 from tests.api.servers import server
+from tests.worlds.processes import eventually
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="processes are watched by pidfds here")
 
@@ -188,3 +191,22 @@ def test_waiting_sleeps(tmp_path: Path, way: str) -> None:
 def test_signals_are_what_they_are_called() -> None:
     """SIGTERM is asked with, and SIGKILL ends."""
     assert (signals.TERMINATE, signals.KILL) == (signal.SIGTERM, signal.SIGKILL)
+
+
+def test_without_its_first_thread(tmp_path: Path) -> None:
+    """A process whose first thread has ended looks like a zombie, and runs on: it has a handle."""
+    pid = os.fork()
+    if pid == 0:
+        threading.Thread(target=threading.Event().wait, args=(60,)).start()
+        ctypes.CDLL(None).syscall({"x86_64": 60, "aarch64": 93}[os.uname().machine], 0)  # exit(2), of one thread
+    try:
+        eventually(lambda: alive.start_of(pid) == 0, "its first thread has not ended")
+        handle = signals.take(pid)
+        assert handle is not None
+        assert handle.started != 0
+        assert signals.is_running(handle)
+        assert signals.send(handle, signals.KILL)
+        assert signals.wait([handle], 10)
+        signals.close([handle])
+    finally:
+        os.waitpid(pid, 0)

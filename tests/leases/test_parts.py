@@ -10,6 +10,7 @@ import select
 import signal
 import socket
 import struct
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -88,7 +89,7 @@ def test_without_a_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
         raise KeyError(uid)
 
     monkeypatch.setattr(pwd, "getpwuid", nobody)
-    for environ in ({}, {"HOME": "relative"}, {"HOME": str(tmp_path / "none")}):
+    for environ in ({}, {"HOME": "."}, {"HOME": str(tmp_path / "none")}):
         with pytest.raises(StateError) as raised:
             directory.path_of(environ)
         assert raised.value.message == "there is no home directory to keep leases in"
@@ -967,9 +968,13 @@ def test_a_holder_has_the_sockets_and_nothing_else(bound: socket.socket) -> None
     extra = os.open("/dev/null", os.O_RDONLY)
     os.set_inheritable(extra, True)
     before = descriptors()
+    usual = signal.signal(signal.SIGTERM, signal.SIG_IGN), signal.signal(signal.SIGINT, signal.SIG_IGN)
     pid = hold.detach([bound], pid=os.getpid())
+    signal.signal(signal.SIGTERM, usual[0])
+    signal.signal(signal.SIGINT, usual[1])
     try:
         assert descriptors() == before
+        assert not wait_for_end(pid, 0.1)
         with pytest.raises(ChildProcessError):
             os.waitpid(pid, os.WNOHANG)
         assert Path(f"/proc/{pid}/comm").read_text(encoding="ascii") == "portguard-hold\n"
@@ -1038,3 +1043,35 @@ def test_flock_is_what_locks(opened: tuple[str, int]) -> None:
         fcntl.flock(other, fcntl.LOCK_SH | fcntl.LOCK_NB)
     os.close(other)
     files.close_locked(mine)
+
+
+def test_holding_is_linux_s() -> None:
+    """Elsewhere a hold would be in the way of the very server that it is for."""
+    assert hold.IS_POSSIBLE is (sys.platform == "linux")
+
+
+@pytest.mark.skipif(not hold.IS_POSSIBLE, reason="portguard holds ports on Linux alone")
+def test_a_holder_of_descriptor_0(bound: socket.socket) -> None:
+    """Who has no standard input may have a socket in its place: it is kept like any other."""
+    port = bound.getsockname()[1]
+    before = os.dup(0)
+    try:
+        os.dup2(bound.fileno(), 0)
+        with socket.socket(fileno=0) as zero:
+            pid = hold.detach([zero], seconds=60)
+            zero.detach()
+    finally:
+        os.dup2(before, 0)
+        os.close(before)
+    bound.close()
+    with socket.socket() as other, pytest.raises(OSError, match="in use"):
+        other.bind(("127.0.0.1", port))
+    os.kill(pid, signal.SIGINT)
+    assert wait_for_end(pid)
+
+
+def test_what_a_record_says() -> None:
+    """What is not said of a lease is nothing; the bits of protocols and the kinds are those of the files."""
+    assert Lease(1, 2, 3) == (1, 2, 3, 0, 0, "free", "", "", "")
+    assert table.PROTOCOL_BITS == {"tcp": 1, "udp": 2}
+    assert table.KINDS == ("free", "hold", "run")

@@ -141,7 +141,10 @@ def _in_blocks(owner: ast.AST, function: str) -> Iterator[_Site]:
         for index, item in enumerate(getattr(owner, field, ())):
             if isinstance(item, ast.ExceptHandler):
                 yield from _in_blocks(item, function)
-            elif not _is_left_alone(item):
+            elif _is_left_alone(item):
+                if isinstance(item, ast.If):  # what is run elsewhere is not run here, and the other way round
+                    yield from _in_blocks(ast.If(item.test, [], item.orelse), function)
+            else:
                 if isinstance(item, (ast.FunctionDef, ast.ClassDef)):
                     yield from _in_definition(item, f"{function}.{item.name}" if function else item.name)
                     continue
@@ -159,7 +162,7 @@ def _is_left_alone(item: ast.stmt) -> bool:
         return True  # a docstring
     if isinstance(item, ast.Assign):
         return ast.unparse(item.targets[0]) in _ELSEWHERE
-    return isinstance(item, ast.If) and any(word in ast.unparse(item.test) for word in _ELSEWHERE) and not item.orelse
+    return isinstance(item, ast.If) and any(word in ast.unparse(item.test) for word in _ELSEWHERE)
 
 
 def _in_definition(item: ast.FunctionDef | ast.ClassDef, function: str) -> Iterator[_Site]:

@@ -212,6 +212,8 @@ def _adopt(old: object, new: object) -> bool:
         return True
     if isinstance(old, property) and isinstance(new, property):
         return _adopt(old.fget, new.fget)
+    if isinstance(old, staticmethod) and isinstance(new, staticmethod):  # a record's __new__, which has its defaults
+        return _adopt(old.__func__, new.__func__)
     if isinstance(old, type) and isinstance(new, type):
         for name, value in vars(new).items():
             _adopt(vars(old).get(name), value)

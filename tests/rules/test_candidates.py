@@ -161,7 +161,7 @@ def test_every_reason_in_its_order() -> None:
 
 
 def test_pools_in_numbers() -> None:
-    """Outside the ephemeral range first, above before below; inside it the parity that the kernel does not begin with."""
+    """Outside the ephemeral range first, above before below; inside it the parity that connect() does not take."""
     assert pool_of((1, 10), (3, 8)) == Pool((range(9, 11), range(1, 3)), (range(4, 9, 2),), (range(3, 9, 2),))
     assert pool_of((4, 7), (3, 8)) == Pool((), (range(4, 8, 2),), (range(5, 8, 2),))
     assert pool_of((5, 7), (3, 8)) == Pool((), (range(6, 8, 2),), (range(5, 8, 2),))

@@ -187,6 +187,8 @@ KEEPS = "it starts and keeps other programs, and holds ports for them"
         (suspect(name="conmon"), (FORWARDS, "find the container: podman ps")),
         (suspect(name="rootlessport"), (FORWARDS, "find the container: podman ps")),
         (suspect(name="gvproxy"), (FORWARDS, "find the container: podman ps")),
+        (suspect(name="gvproxy.exe"), (FORWARDS, "find the container: podman ps")),
+        (suspect(name=None, exe="/usr/bin/docker-proxy"), (FORWARDS, DOCKER)),
         (suspect(name="containerd"), ("it runs containers", "find the container: docker ps")),
         (suspect(name="tmux: server"), (TERMINAL, BY_HAND)),
         (suspect(name="kitty"), (TERMINAL, BY_HAND)),
