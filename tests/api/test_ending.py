@@ -56,13 +56,13 @@ def test_held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         assert not ending.is_held(other.pid, named)
         assert not ending.is_held(mine.pid, named._replace(address="127.0.0.2"))
         monkeypatch.setattr(sockets, "find", lambda *_: [named._replace(pids=None)])
-        assert not ending.is_held(mine.pid, named)
+        assert ending.is_held(mine.pid, named) is False
 
         def fail(*_: object) -> list[Socket]:
             raise LookupFailedError("no table")
 
         monkeypatch.setattr(sockets, "find", fail)
-        assert not ending.is_held(mine.pid, named)
+        assert ending.is_held(mine.pid, named) is False
 
 
 def test_asked_once_and_then_killed(tmp_path: Path) -> None:
@@ -210,8 +210,9 @@ def test_a_port_that_is_free_for_a_moment(tmp_path: Path, monkeypatch: pytest.Mo
         return len(looks) == 2
 
     monkeypatch.setattr(signals, "send", noted)
+    monkeypatch.setattr(ending, "_FOLLOW", 0.02)
     with server(tmp_path, on_term="ignore") as mine:
         one = member(mine, None)
-        assert ending.end([one], free_at_the_second_look, force=False, grace=0.2) == []
+        assert ending.end([one], free_at_the_second_look, force=False, grace=0.3) == []
         assert asked == [signals.TERMINATE]
         signals.close([one.handle])

@@ -66,14 +66,16 @@ class Trial:
         self.seconds, self._elapsed, self.failed, self._visitors = pickle.loads(answer)
 
     def tests_at(self, file: str, line: int) -> list[str]:
-        """Return the quick tests that run a line, the quickest first; all of a file's for what runs elsewhere.
+        """Return the quick tests that run a line, the quickest first.
 
-        That is on import, or in processes that tests fork.
+        For what is run elsewhere, on import or in processes that tests fork, all tests that stand beside one which
+        runs anything of the file.
         """
         lines = self._visitors[file]
         found = set(lines.get(line, ()))
         if found <= {""}:
-            found = {test for tests in lines.values() for test in tests}
+            beside = {test.partition("::")[0] for tests in lines.values() for test in tests}
+            found = {test for test in self.seconds if test.partition("::")[0] in beside}
         found = {test for test in found if test in self.seconds and self.seconds[test] <= QUICK}
         return sorted(found, key=lambda test: (self.seconds[test], test))
 
@@ -212,11 +214,11 @@ def _adopt(old: object, new: object) -> bool:
         return True
     if isinstance(old, property) and isinstance(new, property):
         return _adopt(old.fget, new.fget)
-    if isinstance(old, staticmethod) and isinstance(new, staticmethod):  # a record's __new__, which has its defaults
-        return _adopt(old.__func__, new.__func__)
     if isinstance(old, type) and isinstance(new, type):
         for name, value in vars(new).items():
             _adopt(vars(old).get(name), value)
+        if "_defaults" in vars(new):  # of a record's fields
+            type.__setattr__(old, "_defaults", vars(new)["_defaults"])
         return True
     return False
 

@@ -163,3 +163,14 @@ def test_what_is_accepted_has_a_reason() -> None:
         source = (command.ROOT / file).read_text(encoding="utf-8")
         assert (function, change) in {(item.function, item.change) for item in mutants(source)}, (file, change)
         assert len(why) > 10
+
+
+def test_defaults_of_records(module: types.ModuleType) -> None:
+    """The defaults of a record's fields are what the mistake makes them, for whoever has its class."""
+    source = "from portguard._namedtuple import NamedTuple\nclass Pair(NamedTuple):\n    a: int\n    b: bool = False\n"
+    exec(source, module.__dict__)
+    pair = module.Pair
+
+    replace(module, source.replace("False", "True"))
+
+    assert pair(1) == (1, True)
