@@ -861,3 +861,58 @@ def test_who_has_ended_before_the_plan_was_made(asked: Aims, tmp_path: Path) -> 
         assert isinstance(found, Deed)
         assert found.action.pids == (mine.pid,)
         assert found.members[0].socket == LISTENS
+
+
+def test_what_lives_on_without_the_port_is_spared(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A single process that gave up the port is left alone, also with --tree and --force: it was about the port."""
+    monkeypatch.setattr(kill, "_SETTLE", 0.05)
+    with server(checkout, on_term="close") as mine:
+        (port,) = kill.kill(mine.target, tree=True, force=True).ports
+        assert port.status == "freed"
+        assert mine.is_running()
+
+
+def test_how_long_a_port_is_watched(tmp_path: Path, idle: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A freed port is watched for two seconds where something might start its holder again, and 0.3 otherwise."""
+    seconds: list[float] = []
+
+    def outcome_at(self: object, aim: Aim, end: float, failures: object) -> KillPort:
+        seconds.append(end - time.monotonic())
+        return aim.port
+
+    monkeypatch.setattr(kill._Acting, "_outcome", outcome_at)
+    monkeypatch.setattr("portguard.engines.stop.stop", lambda *_: None)
+    one = Stopped(tmp_path, f"127.0.0.1:{idle}", needs_name=False)
+    one.carry_out()
+    one.aim = one.aim._replace(is_watched=True)
+    one.carry_out()
+    assert seconds[0] <= 0.3 < seconds[1] <= 2
+
+
+def test_what_was_known_before_is_forgotten(checkout: Path) -> None:
+    """Who has the port anew, and what started that, is looked up anew: it was not there when the plan was made."""
+    with server(checkout, parent="nodemon") as old:
+        found = Aims(str(checkout), {}, is_tree=False)
+        before = found.aim(old.target)
+        with server(checkout, parent="nodemon") as new:
+            target = parse_port(new.target)
+            aim = before._replace(target=target, port=before.port._replace(target=new.target, port=new.port))
+            said = outcome(found, aim)
+        assert said.status == "respawned"
+        assert said.hint == (
+            f"nodemon (pid {new.parent}) starts it again; end both: portguard kill --tree {new.target}"
+        )
+        found.close()
+
+
+def test_who_came_anew_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of several that have the port now, one that was not there before is named as the one that took it."""
+    with server(tmp_path) as mine, server(tmp_path) as other:
+        found = Aims(str(tmp_path), {}, is_tree=False)
+        aim = found.aim(mine.target)
+        stranger = holder_of(processes.describe(other.pid), address="127.0.0.3")
+        monkeypatch.setattr(Engines, "attribute", lambda _self, holders: (*holders, stranger))
+        said = outcome(found, aim._replace(old=found.aim(other.target).old))
+        assert said.status == "respawned"
+        assert " listens on 127.0.0.3:80/tcp" in said.message
+        found.close()

@@ -193,11 +193,11 @@ def test_what_is_no_private_file(opened: tuple[str, int]) -> None:
     path, fd = opened
     os.symlink("/etc/passwd", f"{path}/link")
     os.mkfifo(f"{path}/fifo", 0o600)
-    for name, mode in (("one", 0o600), ("group", 0o640), ("world", 0o604), ("foreign", 0o600)):
+    for name, mode in (("one", 0o600), ("group", 0o640), ("world", 0o604), ("other", 0o601), ("foreign", 0o600)):
         os.close(os.open(f"{path}/{name}", os.O_CREAT | os.O_WRONLY))
         os.chmod(f"{path}/{name}", mode)
     os.link(f"{path}/one", f"{path}/two")
-    names = ["fifo", "one", "two", "group", "world"]
+    names = ["fifo", "one", "two", "group", "world", "other"]
     if os.geteuid() == 0:
         os.chown(f"{path}/foreign", 12345, -1)
         names.append("foreign")

@@ -74,9 +74,7 @@ def main() -> int:
 
     def work(trial: Trial) -> None:
         slow = sum(seconds > QUICK for seconds in trial.seconds.values())
-        _say(
-            f"{len(trial.seconds)} tests, {sum(trial.seconds.values()):.0f} s; {slow} are too slow to be asked",
-        )
+        _say(f"{len(trial.seconds)} tests, {sum(trial.seconds.values()):.0f} s; {slow} are too slow to be asked")
         failed.extend(trial.failed)
         for file in [] if failed else files:
             made.extend(_make(trial, file, SAMPLE if not options.all and file not in WHOLE else None))
@@ -112,12 +110,13 @@ def _make(trial: Trial, file: str, limit: int | None) -> list[Made]:
     module = file.removesuffix(".py").replace("/", ".")
     started = time.monotonic()
     made = []
+    everybody = trial.tests_at(str(ROOT / file), 0)
+    if numbers and everybody and trial.is_noticed(module, source, everybody):
+        raise RuntimeError(f"{file}: the tests fail beside each other without any mistake")
     for number in numbers:
         tests = trial.tests_at(str(ROOT / file), possible[number].line)
         is_noticed = bool(tests) and trial.is_noticed(module, mutated(source, number), tests)
         made.append(Made(file, possible[number], is_noticed))
-        if not is_noticed and os.environ.get("PGDEBUG"):
-            _say("?? " + _shown(made[-1]))
     noticed = sum(one.is_noticed for one in made)
     _say(f"{file}: {noticed} of {len(made)} noticed ({len(possible)} possible, {time.monotonic() - started:.0f} s)")
     return made

@@ -338,4 +338,35 @@ def test_exit_codes() -> None:
     assert [lint.worst(items, strict=False) for items in ([], [warning], [warning, error])] == [0, 0, 1]
     assert [lint.worst(items, strict=True) for items in ([], [warning], [error])] == [0, 1, 1]
     errors = {rule for rule, one in lint.RULES.items() if one.severity == "error"}
+    assert {one.severity for one in lint.RULES.values()} == {"error", "warning"}
     assert errors == {"schema", "duplicate", "drift-compose", "port-zero", "replicas"}
+
+
+# What each list is to hold. Numbers are those of the projects' own documentation.
+DATABASE_PORTS = """
+1433 1521 2379 3306 5432 5433 5984 6379 6380 7474 7687 8086 8123 8529 9042 9092 9200 11211
+26257 27017 28015 33060
+"""
+DATABASE_NAMES = """
+cassandra clickhouse cockroach couchdb database db elasticsearch etcd influxdb kafka mariadb
+memcached mongo mongodb mssql mysql neo4j opensearch oracle pg postgres postgresql redis valkey
+"""
+WEB_NAMES = "admin app console dashboard docs frontend http https preview site ui web www"
+WEB_PORTS = "80 443 3000 4200 5173 8000 8080 8443"
+
+
+def test_every_database() -> None:
+    """Each database is known by its name, and by the number that it listens on in its container."""
+    rule = ["wildcard-database"]
+    for port in map(int, DATABASE_PORTS.split()):
+        assert [one[0] for one in found(published=(published("thing", 8080, port, hosts=("*",)),))] == rule, port
+    for name in DATABASE_NAMES.split():
+        assert [one[0] for one in found(declared=(declared(name, 8080, hosts=("*",)),))] == rule, name
+
+
+def test_every_web_server() -> None:
+    """Each web server is known by its name, and by the number that it listens on in its container."""
+    for port in map(int, WEB_PORTS.split()):
+        assert [one[0] for one in found(published=(published("thing", 6000, port),))] == ["browser-blocked"], port
+    for name in WEB_NAMES.split():
+        assert [one[0] for one in found(declared=(declared(name, 6000),))] == ["browser-blocked"], name

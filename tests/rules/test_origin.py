@@ -207,3 +207,74 @@ def test_where_the_kernel_put_it() -> None:
 def test_kinds(name: str | None, expected: str | None) -> None:
     """A name's kind is told whole, with a title behind it, or cut at 15 bytes as Linux does; never by less."""
     assert kind_of(name) == expected
+
+
+# Every program that is known, by kind: its name, and where that is another one, what it is called.
+PROGRAMS = {
+    "multiplexer": """
+screen, tmux, zellij
+""",
+    "terminal": """
+Terminal, WindowsTerminal=Windows Terminal, alacritty=Alacritty, foot, ghostty=Ghostty,
+gnome-terminal-server=GNOME Terminal, iTerm2, kgx=GNOME Console, kitty, konsole=Konsole, ptyxis-agent=Ptyxis,
+terminator=Terminator, tilix=Tilix, urxvt, wezterm-gui=WezTerm, xfce4-terminal=Xfce Terminal, xterm,
+login=a console
+""",
+    "editor": """
+Code=VS Code, Code - Insiders=VS Code, Cursor, clion=CLion, code=VS Code, code-insiders=VS Code,
+code-server=VS Code, code-tunnel=VS Code, codium=VSCodium, cursor=Cursor, datagrip=DataGrip,
+devenv=Visual Studio, eclipse=Eclipse, emacs=Emacs, goland=GoLand, idea=IntelliJ IDEA, idea64=IntelliJ IDEA,
+nvim=Neovim, phpstorm=PhpStorm, pycharm=PyCharm, pycharm64=PyCharm, rider=Rider, rubymine=RubyMine,
+rustrover=RustRover, studio=Android Studio, sublime_text=Sublime Text, vim=Vim, webstorm=WebStorm,
+windsurf=Windsurf, zed=Zed, zed-editor=Zed
+""",
+    "timer": """
+CRON=cron, anacron, atd=at, cron, crond=cron, fcron, supercronic
+""",
+    "container": """
+conmon=podman, containerd-shim=a container engine, containerd-shim-runc-v2=a container engine,
+docker-init=a container engine, dockerd=docker, lxc-start=LXC, systemd-nspawn
+""",
+}
+SHELLS = "ash bash busybox cmd csh dash elvish fish ksh"
+MORE_SHELLS = "mksh nu powershell pwsh rbash sh tcsh xonsh zsh"
+# The same of supervisors, and whether they start again what has ended; "?" where that depends on their settings.
+SUPERVISORS = """
+circusd=circus/yes, dinit=dinit/?, foreman=foreman/no, god=god/yes, goreman=goreman/no, hivemind=hivemind/no,
+honcho=honcho/no, mprocs=mprocs/?, nodemon=nodemon/no, overmind=overmind/no, pm2=pm2/yes,
+process-compose=process-compose/?, runsv=runit/yes, runsvdir=runit/yes, s6-supervise=s6/yes, s6-svscan=s6/yes,
+supervise=daemontools/yes, supervise-daemon=OpenRC/yes, supervisord=supervisord/?
+"""
+
+
+def known(text: str) -> dict[str, str]:
+    """Return the names and the words of a list."""
+    pairs = (item.strip().partition("=") for item in text.replace("\n", ",").split(",") if item.strip())
+    return {name: word or name for name, _, word in pairs}
+
+
+@pytest.mark.parametrize("kind", PROGRAMS)
+def test_every_known_program(kind: str) -> None:
+    """Each program that is known to start others is known for what it is, and called what people call it."""
+    for name, word in known(PROGRAMS[kind]).items():
+        found = classify([(9, "node"), (8, name)])
+        assert found is not None, name
+        assert (found.kind, found.by) == (kind, word), name
+        assert kind_of(name) == kind, name
+
+
+def test_every_known_shell() -> None:
+    """Each shell is known, and stands between what it runs and what it runs in."""
+    for name in [*SHELLS.split(), *MORE_SHELLS.split()]:
+        assert classify([(9, "node"), (8, name)]) == Origin("shell", name, 8, f"started from {name}", False), name
+        assert kind_of(name) == "shell", name
+
+
+def test_every_known_supervisor() -> None:
+    """Each supervisor is known, and whether it starts again what has ended."""
+    for name, words in known(SUPERVISORS).items():
+        word, _, again = words.partition("/")
+        found = classify([(9, "node"), (8, name)])
+        expected = {"yes": True, "no": False, "?": None}[again]
+        assert found == Origin("supervisor", word, 8, f"started by {word}", expected), name
+        assert kind_of(name) == "supervisor", name
