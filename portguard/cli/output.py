@@ -34,7 +34,10 @@ def answer(text: str) -> None:
 
 def _discard_rest(stream: TextIO) -> None:
     """Make what is left in the buffer go nowhere: the interpreter writes it at its end, and may wait or fail there."""
-    null = os.open(os.devnull, os.O_WRONLY)
+    try:
+        null = os.open(os.devnull, os.O_WRONLY)
+    except OSError:
+        return  # a root directory without /dev
     os.dup2(null, stream.fileno())
     os.close(null)
 
@@ -46,7 +49,7 @@ def message(text: str) -> None:
     try:
         _write(sys.stderr, text)
     except OSError:
-        return
+        _discard_rest(sys.stderr)
 
 
 def _write(stream: TextIO, text: str) -> None:

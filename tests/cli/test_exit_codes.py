@@ -256,6 +256,30 @@ def test_a_reader_that_goes_away(busy: int) -> None:
     assert b"Exception ignored" not in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("words", "streams", "exit_code", "out"),
+    [
+        ("--help", ">/dev/full", 3, ""),
+        ("--version", ">&-", 3, ""),
+        ("check --nope", "2>/dev/full", 2, ""),
+        ("", "2>/dev/full", 2, ""),
+        ("check --nope --json", "2>&-", 2, "{"),
+        ("check --nope", "<&- >&- 2>&-", 2, ""),
+    ],
+)
+def test_streams_that_take_nothing(words: str, streams: str, exit_code: int, out: str) -> None:
+    """Help that nobody can read is no yes, and what was asked wrongly stays that; never a bug, nor the other stream."""
+    done = subprocess.run(
+        ["sh", "-c", f'"$0" {words} {streams}', *PORTGUARD], capture_output=True, text=True, timeout=30, check=False
+    )
+
+    assert done.returncode == exit_code, done
+    assert done.stdout[:1] == out
+    assert "bug" not in done.stderr
+    if out:
+        assert json.loads(done.stdout)["exit_code"] == exit_code
+
+
 def test_ascii_locale(tmp_path: Path, portguard: Run) -> None:
     """In a locale without Unicode, messages come out escaped instead of failing."""
     (tmp_path / "portguard.toml").write_text("[ports]\nwebb = 0\nwéb = 0\n")

@@ -103,6 +103,16 @@ def test_pipes_close_at_once(hold: Hold) -> None:
     assert len(holders()) == 1
 
 
+@pytest.mark.parametrize("closed", ["<&-", "2>&-", "<&- 2>&-"])
+def test_standard_streams_that_are_closed(closed: str) -> None:
+    """Where the sockets to keep get the numbers of standard streams, as in some services, they are kept as well."""
+    command = ["sh", "-c", f'"$0" free --hold {LONG} {closed}', *PORTGUARD]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT, check=False)
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert is_held(int(done.stdout))
+
+
 def test_detached(hold: Hold, tmp_path: Path) -> None:
     """The holder is in a session of its own, in /, with no descriptor but its socket, and nobody's child here."""
     hold(LONG)

@@ -231,3 +231,13 @@ def test_the_working_directory_is_gone(tmp_path: Path, portguard: Any) -> None:
     assert done.returncode == 2
     assert "working directory cannot be used" in done.stderr
     assert stat.S_ISDIR(os.stat(tmp_path).st_mode)
+
+
+def test_numbers_need_no_working_directory(tmp_path: Path, portguard: Any, idle: int) -> None:
+    """In a deleted working directory ports that are given by number are checked as everywhere."""
+    gone = tmp_path / "gone"
+    gone.mkdir()
+
+    done = portguard("check", f"127.0.0.1:{idle}", cwd=gone, preexec_fn=gone.rmdir)
+
+    assert (done.returncode, done.stdout) == (0, "1 port: 1 free\n")

@@ -7,27 +7,19 @@ and against what the profile shows by its nature.
 from __future__ import annotations
 
 import json
-import os
-import shutil
 import signal
 import subprocess
-import tempfile
-from collections.abc import Iterable, Iterator
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
+from tests.system.sight_judge import COMMANDS, spelled, targets, wrongs
 from tests.worlds import sandbox, sights, users
-from tests.worlds.capabilities import NOBODY, require
-from tests.worlds.sights import FAILED, KNOWN, NONE, PROFILES, ROOT, Outside, Profile, Seen, World
+from tests.worlds.capabilities import NOBODY
+from tests.worlds.sights import KNOWN, PROFILES, ROOT, Outside, Profile, World
 
 pytestmark = pytest.mark.needs("netns", "users", "ipv6")
-
-_MISSING = ("EADDRNOTAVAIL", "EAFNOSUPPORT")
-_COMMANDS = ("check", "who", "list", "free", "kill")
-
-Target = tuple[str, str | None, int]  # protocol, address (None: every one), port
 
 
 class Tally:
@@ -48,202 +40,8 @@ def tally() -> Iterator[Tally]:
 @pytest.fixture(scope="module")
 def world() -> Iterator[World]:
     """Build the world once: the questions change nothing in it."""
-    directory = Path(tempfile.mkdtemp(prefix="portguard-sight-"))
-    directory.chmod(0o755)
-    for uid in (ROOT, NOBODY):
-        home = directory / f"home-{uid}"
-        home.mkdir()
-        os.chown(home, uid, uid)
-    try:
-        with sights.build(directory) as built:
-            (directory / "portguard.toml").write_text(f"[ports]\nfree = {built.free[0]}\n")
-            yield built
-    finally:
-        shutil.rmtree(directory)
-
-
-# ---------------------------------------------------------------- what is asked
-
-
-def spelled(target: Target) -> str:
-    """Return a target as it is typed."""
-    protocol, address, port = target
-    place = "" if address is None else f"[{address}]:" if ":" in address else f"{address}:"
-    return f"{place}{port}/{protocol}"
-
-
-def targets(sockets: Iterable[Outside], free: Iterable[int]) -> list[Target]:
-    """Return what is checked: every port, and root's also on one address of each family."""
-    found: list[Target] = [(held.protocol, None, held.port) for held in sockets]
-    found += [("tcp", None, port) for port in free]
-    found += [(held.protocol, one, held.port) for held in sockets if held.uid == ROOT for one in ("127.0.0.1", "::1")]
-    return found
-
-
-def is_endable(profile: Profile, held: Outside) -> bool:
-    """Whether a socket's holder is provably a process of the user who asks."""
-    return profile.status(held.uid) == KNOWN and held.uid == profile.uid
-
-
-def questions(profile: Profile, sockets: tuple[Outside, ...], free: tuple[int, ...]) -> dict[str, list[str]]:
-    """Return the commands; `kill` is asked for real about what it must leave alone."""
-    listening = [held for held in sockets if held.is_listening]
-    spared = [f"{held.port}/{held.protocol}" for held in listening if not is_endable(profile, held)]
-    spared += [] if profile.sibling == KNOWN and profile.is_killable else ["SIBLING"]
-    return {
-        "check": ["check", "--json", *map(spelled, targets(sockets, free))],
-        "who": ["who", "--json", *(f"{held.port}/{held.protocol}" for held in listening), "SIBLING/tcp"],
-        "list": ["list", "--json"],
-        "free": ["free", "--json"],
-        "kill": ["kill", "--json", "--yes", "--force", *(spared or ["SIBLING", "--dry-run"])],
-    }
-
-
-# ---------------------------------------------------------------- what must be so
-
-
-class Judge:
-    """Holds one profile's answers against what is so."""
-
-    def __init__(self, profile: Profile, world: World, seen: Seen) -> None:
-        self.profile = profile
-        self.here = world.sockets[profile.network]
-        self.asked = self.here or world.sockets["here"]
-        self.free = world.free
-        self.seen = seen
-
-    def status_of(self, held: Outside) -> str:
-        """Return what must be known of the owner of a socket that shows in a table."""
-        return self.profile.status(held.uid) if self.profile.has_table else FAILED
-
-    def verdict(self, target: Target) -> tuple[str, str, str | None]:
-        """Return verdict, cause and the owner's status, by real servers' attempts."""
-        protocol, address, port = target
-        wanted = ("0.0.0.0", "::") if address is None else (address,)
-        errors = {one: self.seen.binds[protocol, one, port] for one in wanted}
-        if address is None:
-            errors = {one: error for one, error in errors.items() if error not in _MISSING}
-        held = next((item for item in self.here if (item.protocol, item.port) == (protocol, port)), None)
-        if "EADDRINUSE" in errors.values():
-            assert held is not None
-            if not held.is_listening and not self.profile.has_netlink:
-                return "conflict", "none", NONE if self.profile.has_table else FAILED
-            cause = "listener" if held.is_listening else held.state
-            return "conflict", cause if self.profile.has_table else "none", self.status_of(held)
-        if "EACCES" in errors.values():  # the one case that the table decides
-            if not self.profile.has_table:
-                return "unknown", "permission", None
-            is_busy = (held is not None and "0.0.0.0" in errors) or (held is not None and address == "127.0.0.1")
-            if is_busy and held is not None:
-                return "conflict", "listener", self.status_of(held)
-            return "unavailable", "permission", None
-        if not errors or set(errors.values()) & set(_MISSING):
-            return "unavailable", "address-not-local", None
-        return "free", "none", None
-
-    def check(self, document: dict[str, Any]) -> Iterator[str]:
-        """Say where the verdict is not that of a real bind, or the owner a guess."""
-        wanted = targets(self.asked, self.free)
-        verdicts = [self.verdict(target) for target in wanted]
-        for target, verdict, port in zip(wanted, verdicts, document["data"]["ports"], strict=True):
-            holder = next(iter(port["holders"]), None)
-            told = port["verdict"], port["cause"], holder and holder["owner_status"]
-            if told != verdict:
-                yield f"{spelled(target)}: {told}, not {verdict}"
-            if holder is not None:
-                yield from self.owner(holder, spelled(target))
-        code = 1 if any(verdict in ("conflict", "unavailable") for verdict, _, _ in verdicts) else 0
-        if document["exit_code"] != code:
-            yield f"exit code {document['exit_code']}, not {code}"
-
-    def who(self, document: dict[str, Any]) -> Iterator[str]:
-        """Say where an owner is neither named nor said to be unknown for the right reason."""
-        if not self.profile.has_table:
-            yield from self.unreadable(document)
-            return
-        code = 0 if self.here else 1
-        if document["exit_code"] != code:
-            yield f"exit code {document['exit_code']}, not {code}"
-        *outside, sibling = document["data"]["ports"]
-        for held, port in zip([item for item in self.asked if item.is_listening], outside, strict=True):
-            told = [holder["owner_status"] for holder in port["holders"]]
-            expected = [self.status_of(held)] if self.here else []
-            if told != expected:
-                yield f"{held}: {told}, not {expected}"
-            for holder in port["holders"]:
-                yield from self.owner(holder, str(held))
-        if [holder["owner_status"] for holder in sibling["holders"]] != [self.profile.sibling]:
-            yield f"the server inside: {sibling}"
-
-    def listing(self, document: dict[str, Any]) -> Iterator[str]:
-        """Say what is missing of what listens in this network, what does not, and which owners are wrong."""
-        if not self.profile.has_table:
-            yield from self.unreadable(document)
-            return
-        found = {(item["protocol"], item["port"]): item for item in document["data"]["listeners"]}
-        expected = {(held.protocol, held.port): self.status_of(held) for held in self.here if held.is_listening}
-        expected["tcp", self.seen.sibling_port] = self.profile.sibling
-        told = {key: item["owner_status"] for key, item in found.items()}
-        if told != expected:
-            yield f"{told}, not {expected}"
-        for key, item in found.items():
-            yield from self.owner(item, str(key))
-            if item["owner_status"] == KNOWN and item["processes_complete"] is not self.profile.is_whole:
-                yield f"{key}: processes_complete is {item['processes_complete']}"
-
-    def free_port(self, document: dict[str, Any]) -> Iterator[str]:
-        """Say where the port does not bind on every address that there is, or is not leased without a reason."""
-        (port,) = document["data"]["ports"]
-        if set(self.seen.regained) - {None, *_MISSING} or None not in self.seen.regained:
-            yield f"{port} does not bind: {self.seen.regained}"
-        reason, told = self.profile.unleased, self.seen.answers["free"].err
-        if port["leased"] is not (reason is None):
-            yield f"leased: {port['leased']}"
-        if reason is not None and not ("not leased" in told and reason in told):
-            yield f"no reason: {told}"
-
-    def kill(self, document: dict[str, Any]) -> Iterator[str]:
-        """Say who was not left alone of those who are not provably processes of this user."""
-        if not self.profile.has_table:
-            yield from self.unreadable(document)
-        else:
-            for port in document["data"]["ports"]:
-                is_inside = port["port"] == self.seen.sibling_port
-                expected = "refused" if self.here or is_inside else "nobody"
-                if is_inside and self.profile.sibling == KNOWN and self.profile.is_killable:
-                    expected = "planned"
-                if port["status"] != expected:
-                    yield f"{port['target']}: {port['status']}, not {expected}"
-        if not all(users.is_running(held.pid) for held in self.here) or not self.seen.is_sibling_alive:
-            yield "somebody died"
-
-    def owner(self, holder: dict[str, Any], what: str) -> Iterator[str]:
-        """Say where a process is named that is not known, or is not the right one."""
-        pids = [process["pid"] for process in holder["processes"]]
-        held = next((item for item in self.here if item.port == holder["port"]), None)
-        right = [held.pid if held is not None else self.seen.sibling_pid] if holder["owner_status"] == KNOWN else []
-        if pids != right:
-            yield f"{what}: processes {pids}, not {right}"
-
-    def unreadable(self, document: dict[str, Any]) -> Iterator[str]:
-        """Say where it is not the answer that no table can be read, and why."""
-        codes = [error["code"] for error in document["errors"]]
-        if (document["exit_code"], codes) != (3, ["lookup-failed"]):
-            yield f"exit code {document['exit_code']}, {document['errors']}"
-
-    def wrong(self) -> list[str]:
-        """Return what is wrong, a sentence each."""
-        judges = (self.check, self.who, self.listing, self.free_port, self.kill)
-        found = []
-        for name, judge in zip(_COMMANDS, judges, strict=True):
-            said = self.seen.answers[name]
-            if "Traceback" in said.err or not said.out:
-                found.append(f"{name}: exit code {said.exit_code}, {said.err}")
-                continue
-            if said.document["exit_code"] != said.exit_code:
-                found.append(f"{name}: exit code {said.exit_code}")
-            found += [f"{name}: {sentence}" for sentence in judge(said.document)]
-        return found
+    with sights.build() as built:
+        yield built
 
 
 @pytest.mark.parametrize(
@@ -251,19 +49,10 @@ class Judge:
 )
 def test_every_answer(profile: Profile, world: World, tally: Tally) -> None:
     """In every profile each command says what is so, as far as it can be seen, and admits the rest."""
-    require(*profile.needs)
-    if profile.denied and not sandbox.can_forbid:
-        pytest.skip("no seccomp filter for this processor")
-    sockets = world.sockets[profile.network] or world.sockets["here"]
-    endpoints = [
-        (protocol, address, port)
-        for protocol, port in dict.fromkeys((protocol, port) for protocol, _, port in targets(sockets, world.free))
-        for address in sights.ADDRESSES
-    ]
-    seen = sights.ask(profile, world, questions(profile, sockets, world.free), endpoints)
-    wrong = Judge(profile, world, seen).wrong()
+    profile.require()
+    wrong = wrongs(profile, world)
     tally.profiles += 1
-    tally.cells += len(_COMMANDS)
+    tally.cells += len(COMMANDS)
     tally.wrong += len({sentence.partition(":")[0] for sentence in wrong})
     assert wrong == []
 
@@ -272,8 +61,8 @@ def test_every_answer(profile: Profile, world: World, tally: Tally) -> None:
 @pytest.mark.parametrize("profile", PROFILES, ids=str)
 def test_for_people_and_for_real(profile: Profile, world: World) -> None:
     """In text nothing breaks either; and the server inside is ended where it is provably this user's, else it lives."""
-    require(*profile.needs)
-    sockets = world.sockets[profile.network] or world.sockets["here"]
+    profile.require()
+    sockets = world.asked_about(profile)
     listening = [f"{held.port}/{held.protocol}" for held in sockets if held.is_listening]
     seen = sights.ask(
         profile,

@@ -10,12 +10,17 @@ import contextlib
 import errno
 import functools
 import json
+import os
 import random
+import shutil
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tests.worlds import file_systems, netns, sandbox, users
+import pytest
+
+from tests.worlds import capabilities, file_systems, netns, sandbox, users
 from tests.worlds.capabilities import NOBODY
 
 ROOT, OTHER = 0, 65533
@@ -64,6 +69,10 @@ class World(NamedTuple):
     free: tuple[int, ...]
     directory: Path
 
+    def asked_about(self, profile: Profile) -> tuple[Outside, ...]:
+        """Return the sockets that are asked about in a profile: its network's, or where that has none, others'."""
+        return self.sockets[profile.network] or self.sockets["here"]
+
 
 @contextlib.contextmanager
 def hold_sockets(ns: netns.PrivateNetns, low: int) -> Iterator[tuple[Outside, ...]]:
@@ -79,16 +88,33 @@ def hold_sockets(ns: netns.PrivateNetns, low: int) -> Iterator[tuple[Outside, ..
 
 
 @contextlib.contextmanager
-def build(directory: Path) -> Iterator[World]:
-    """Build the world; `directory` is one that every user can reach."""
+def place() -> Iterator[Path]:
+    """Make a directory that every user can reach, with homes for the two who ask."""
+    directory = Path(tempfile.mkdtemp(prefix="portguard-sight-"))
+    try:
+        directory.chmod(0o755)
+        for uid in (ROOT, NOBODY):
+            home = directory / f"home-{uid}"
+            home.mkdir()
+            os.chown(home, uid, uid)
+        yield directory
+    finally:
+        shutil.rmtree(directory)
+
+
+@contextlib.contextmanager
+def build() -> Iterator[World]:
+    """Build the world."""
     low = random.sample(range(200, 1000), 2)
     with contextlib.ExitStack() as stack:
+        directory = stack.enter_context(place())
         networks = {name: stack.enter_context(netns.private_netns()) for name in ("here", "elsewhere", "no-ipv6")}
         sockets = {name: stack.enter_context(hold_sockets(networks[name], low[0])) for name in ("here", "no-ipv6")}
         # Taken away under the servers that have it.
         networks["no-ipv6"].call(netns.write_sysctls, {"net.ipv6.conf.all.disable_ipv6": "1"})
         with users.holding([("tcp", "::", 0, "listen")], ROOT, networks["here"]) as gone:
             pass
+        (directory / "portguard.toml").write_text(f"[ports]\nfree = {gone.ports[0]}\n")
         yield World(networks, {**sockets, "elsewhere": ()}, (gone.ports[0], low[1]), directory)
 
 
@@ -124,6 +150,12 @@ class Profile(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.name}, {'root' if self.uid == ROOT else 'nobody'}"
+
+    def require(self) -> None:
+        """Skip the running test, by name, where this machine has no such profile."""
+        capabilities.require(*self.needs)
+        if self.denied and not sandbox.can_forbid:
+            pytest.skip("no seccomp filter for this processor")
 
     def status(self, owner: int) -> str:
         """Return what is known of the owner of that user's sockets."""
@@ -283,6 +315,15 @@ class Seen(NamedTuple):
     is_sibling_alive: bool
 
 
+def interpreter(uid: int, world: World) -> users.Interpreter:
+    """Return a Python that the user can run, and an environment with a home in this world."""
+    program, base = users.interpreter(uid)
+    home = str(world.directory / f"home-{uid}")
+    return users.Interpreter(
+        program, {name: value for name, value in base.items() if not name.startswith("XDG_")} | {"HOME": home}
+    )
+
+
 def ask(
     profile: Profile, world: World, questions: Mapping[str, Sequence[str]], endpoints: Sequence[tuple[str, str, int]]
 ) -> Seen:
@@ -290,9 +331,7 @@ def ask(
 
     `free` must be among them, and in JSON.
     """
-    program, base = users.interpreter(profile.uid)
-    home = world.directory / f"home-{profile.uid}"
-    environ = {name: value for name, value in base.items() if not name.startswith("XDG_")} | {"HOME": str(home)}
+    program, environ = interpreter(profile.uid, world)
     asked = {
         "command": [program, "-m", "portguard"],
         "questions": questions,
@@ -308,12 +347,7 @@ def ask(
         preexec_fn=functools.partial(_narrow, profile),
     )
     assert done.returncode == 0, done.stderr
-    return read(done.stdout)
-
-
-def read(text: str) -> Seen:
-    """Return what the Python inside a profile printed."""
-    said = json.loads(text)
+    said = json.loads(done.stdout)
     return Seen(
         {name: Said(*answer) for name, answer in said["answers"].items()},
         {(protocol, address, port): error for protocol, address, port, error in said["binds"]},
