@@ -261,7 +261,10 @@ def _is_outside(found: str, place: str) -> bool:
 
 
 def placed(message: str) -> tuple[str | None, int | None, int | None, str]:
-    """Return file, line, column and sentence of `file:line:column: sentence`, as far as it has them."""
+    """Return file, line, column and sentence of `file:line:column: sentence`, as far as it has them.
+
+    A file without a line is one that could not be read, by its whole path.
+    """
     head, separator, what = message.partition(": ")
     parts = head.rsplit(":", 2)
     if not separator:
@@ -271,7 +274,7 @@ def placed(message: str) -> tuple[str | None, int | None, int | None, str]:
     file, colon, line = head.rpartition(":")
     if colon and line.isdigit():
         return file, int(line), None, what
-    return None, None, None, message
+    return (head, None, None, what) if os.path.isabs(head) else (None, None, None, message)
 
 
 def _required(files: ComposeFiles) -> dict[str, str]:

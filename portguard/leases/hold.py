@@ -43,7 +43,10 @@ def detach(sockets: Sequence[_socket.socket], *, pid: int | None = None, seconds
             if fd >= 0:
                 os.close(fd)
     if not told.isdigit():
-        raise StateError("the process that should hold the ports ended at once", "try again, or go without the hold")
+        raise StateError(
+            "the process that should hold the ports ended at once",
+            "try again, or go without: `run --no-hold`, or `free` without --hold",
+        )
     return int(told)
 
 

@@ -60,7 +60,8 @@ def _is_out_of_sight(started: int) -> bool:
     """Whether a process with that start cannot be looked for here, because its numbers are not those of this /proc."""
     if sys.platform != "linux":
         return False
-    return started >> _NAMESPACE_SHIFT != _namespace("/proc") or _is_foreign("/proc")
+    theirs = started >> _NAMESPACE_SHIFT
+    return theirs != 0 and (theirs != _namespace("/proc") or _is_foreign("/proc"))
 
 
 def _is_foreign(proc: str) -> bool:

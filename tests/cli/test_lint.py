@@ -337,6 +337,19 @@ def test_the_answer_is_the_same_on_every_machine(portguard: Run, open_directory:
     assert (other.returncode, other.stdout) == (here.returncode, here.stdout)
 
 
+@pytest.mark.needs("users")
+def test_a_config_that_cannot_be_read_is_named(everybodys: Path) -> None:
+    """A finding about a file as a whole stands at that file, also where its directory is closed to us."""
+    config = everybodys / "portguard.toml"
+    config.write_text(declared(8080))
+    everybodys.chmod(0o700)  # entered as root, before the user changes
+
+    done = as_user(["-m", "portguard", "lint"], NOBODY, cwd=everybodys)
+
+    assert done.returncode == 1
+    assert done.stdout.splitlines()[0] == "portguard.toml: error schema: cannot be read: Permission denied"
+
+
 @pytest.mark.needs("netns")
 def test_it_makes_no_socket(tmp_path: Path) -> None:
     """Not even where every socket is refused: static means static."""
