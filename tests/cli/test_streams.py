@@ -1,0 +1,121 @@
+"""Where answers go: a terminal is coloured unless somebody objects, and odd streams change neither answer nor code."""
+
+from __future__ import annotations
+
+import os
+import pty
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import PORTGUARD, Run
+
+if sys.platform == "win32":
+    pytest.skip("there are no pseudo-terminals", allow_module_level=True)
+
+RED, BOLD = "\x1b[1;31m", "\x1b[1m"
+
+
+def at_a_terminal(*arguments: str, cwd: Path, environ: dict[str, str]) -> str:
+    """Run the command with a terminal as standard output; return what it showed."""
+    ours, theirs = pty.openpty()
+    with open(ours, "rb", buffering=0) as screen:
+        try:
+            process = subprocess.Popen(
+                [*PORTGUARD, *arguments], stdin=subprocess.DEVNULL, stdout=theirs, stderr=subprocess.DEVNULL,
+                cwd=cwd, env={**os.environ, "TERM": "xterm", **environ},
+            )  # fmt: skip
+        finally:
+            os.close(theirs)
+        shown = bytearray()
+        try:
+            while part := screen.read(4096):
+                shown += part
+        except OSError:  # EIO: nobody has the other end any more
+            pass
+        process.wait(30)
+    return shown.decode()
+
+
+@pytest.mark.parametrize(
+    ("environ", "is_coloured"),
+    [({}, True), ({"NO_COLOR": ""}, True), ({"NO_COLOR": "1"}, False), ({"TERM": "dumb"}, False)],
+)
+def test_a_terminal_is_coloured_unless_somebody_objects(
+    environ: dict[str, str], is_coloured: bool, tmp_path: Path, busy: int
+) -> None:
+    """NO_COLOR counts when it is not empty (no-color.org), and TERM=dumb; what is said is the same."""
+    shown = at_a_terminal("check", f"127.0.0.1:{busy}", cwd=tmp_path, environ=environ)
+
+    assert shown.startswith(f"{RED}conflict\x1b[0m" if is_coloured else "conflict")
+    assert ("\x1b" in shown) == is_coloured
+    assert f"pid {os.getpid()}" in shown
+
+
+def test_every_command_that_colours_does_so_at_a_terminal(tmp_path: Path, busy: int) -> None:
+    """Findings in red, and the heads of tables and paragraphs in bold."""
+    (tmp_path / "portguard.toml").write_text(f"[ports]\na = {busy}\nb = {busy}\n")
+
+    shown = {
+        words: at_a_terminal(*words.split(), cwd=tmp_path, environ={})
+        for words in ("lint", f"who 127.0.0.1:{busy}", "list", f"info {busy}", f"kill --dry-run 127.0.0.1:{busy}")
+    }
+
+    assert f"{RED}error\x1b[0m" in shown["lint"]
+    assert f"{BOLD}PORT" in shown["list"]
+    assert f"{BOLD}{busy}\x1b[0m" in shown[f"info {busy}"]
+    assert shown[f"who 127.0.0.1:{busy}"].startswith(f"{BOLD}127.0.0.1:{busy}/tcp")
+    assert shown[f"kill --dry-run 127.0.0.1:{busy}"].startswith(f"127.0.0.1:{busy}/tcp  {RED}refused\x1b[0m")
+
+
+def test_what_cannot_be_said_changes_nothing_else(tmp_path: Path, busy: int) -> None:
+    """Where standard error is full or closed, the answer and the exit code are as ever."""
+    (tmp_path / "portguard.toml").write_text("[ports]\nweb = 0\n")
+    for redirected in ("2>/dev/full", "2>&-"):
+        wrong = subprocess.run(
+            ["sh", "-c", f'exec "$@" {redirected}', "sh", *PORTGUARD, "check", "--json"],
+            cwd=tmp_path, capture_output=True, text=True, timeout=30, check=False,
+        )  # fmt: skip
+
+        assert wrong.returncode == 2
+        assert "port 0 means any free port" in wrong.stdout
+
+
+def test_a_terminal_without_unicode_is_told_in_escapes(tmp_path: Path, portguard: Run) -> None:
+    """Standard output in ASCII: a declared word that it cannot show comes out escaped, and the answer whole."""
+    (tmp_path / "portguard.toml").write_text('[ports.web]\nport = 8080\nhost = "::1"\ndescription = "café"\n')
+    shop = tmp_path / "café"
+    shop.mkdir()
+    with subprocess.Popen(
+        [sys.executable, "-c", "import socket; s = socket.create_server(('127.0.0.1', 0))\n"
+         "print(s.getsockname()[1], flush=True); input()"],
+        cwd=shop, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    ) as server:  # fmt: skip
+        assert server.stdout is not None
+        port = server.stdout.readline().strip()
+        done = portguard("check", f"127.0.0.1:{port}", env={**os.environ, "PYTHONIOENCODING": "ascii"})
+        server.communicate("\n")
+
+    assert done.returncode == 1
+    assert done.stdout.isascii()
+    assert f"in {tmp_path}/caf\\xe9\n" in done.stdout
+    assert done.stdout.endswith("1 port: 1 conflict\n")
+
+
+@pytest.mark.parametrize("words", ["check --format github", "lint --format github", "leases release --all"])
+def test_a_working_directory_that_is_gone(words: str, tmp_path: Path) -> None:
+    """Somebody deletes the checkout under an open shell: a sentence, not a traceback, and annotations all the same."""
+    gone = tmp_path / "gone"
+    gone.mkdir()
+
+    done = subprocess.run(
+        ["sh", "-c", 'rmdir "$PWD" && exec "$@"', "sh", *PORTGUARD, *words.split()],
+        cwd=gone, capture_output=True, text=True, timeout=30, check=False,
+    )  # fmt: skip
+
+    assert done.returncode == 2, done
+    assert "the working directory cannot be used: No such file or directory" in done.stderr
+    assert "cd to one that exists" in done.stderr
+    assert done.stdout.startswith("::error ") == ("github" in words)
