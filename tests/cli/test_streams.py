@@ -89,8 +89,8 @@ def test_a_terminal_without_unicode_is_told_in_escapes(tmp_path: Path, portguard
     shop = tmp_path / "café"
     shop.mkdir()
     with subprocess.Popen(
-        [sys.executable, "-c", "import socket; s = socket.create_server(('127.0.0.1', 0))\n"
-         "print(s.getsockname()[1], flush=True); input()"],
+        [sys.executable, "-c", ("import socket; s = socket.create_server(('127.0.0.1', 0))\n"
+         "print(s.getsockname()[1], flush=True); input()")],
         cwd=shop, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
     ) as server:  # fmt: skip
         assert server.stdout is not None
