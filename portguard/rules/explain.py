@@ -117,7 +117,9 @@ def message(
         failed = ", ".join(f"{address}: {error}" for address, error in errors.items())
         return f"{wanted} could not be probed ({failed})"
     if claim is not None and claim.holder.container is not None:
-        return occupied(claim.holder) + ownership.why(claim.relation, claim.holder.container)
+        text = occupied(claim.holder) + ownership.why(claim.relation, claim.holder.container)
+        beside = _beside_containers(holders)
+        return f"{text}; besides, {occupied(beside[0])}" if beside else text
     if holders and holders[0].state is not None:
         more = f", and {len(holders) - 1} more" if len(holders) > 1 else ""
         return occupied(holders[0]) + more
@@ -154,6 +156,10 @@ def hint(
         container = claim.holder.container
         verb = "stop it: " if container.id else "find it: "
         steps = [verb + ownership.command(claim.relation, container, declaration.port, has_compose=has_compose)]
+        beside = _beside_containers(holders)
+        if beside:
+            other = freeing_step(decision.cause, beside, declaration.port, platform=platform, euid=euid)
+            steps.append(f"then {other.replace('stop it', 'stop the other', 1)}")
     else:
         steps = [freeing_step(decision.cause, holders, declaration.port, platform=platform, euid=euid)]
     if suggestion is not None and (rival is None or rival.kind != "assignment"):
@@ -164,6 +170,11 @@ def hint(
         else:
             steps.append(f"or declare port {suggestion}, which is free")
     return ", ".join(step for step in steps if step)
+
+
+def _beside_containers(holders: Sequence[Holder]) -> list[Holder]:
+    """Return those that no container has: where one is named, they hold another address of the port."""
+    return [holder for holder in holders if holder.container is None]
 
 
 def _way_around(declaration: Declaration, rival: Rival) -> str:

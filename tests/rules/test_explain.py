@@ -155,7 +155,10 @@ LOW = WEB._replace(port=80)
             "*:8080/tcp could not be probed (0.0.0.0: EMFILE, ::: EMFILE)",
         ),
         (
-            lambda: message(claim=Claim("other-service", HELD._replace(container=CONTAINER)), holders=[HELD]),
+            lambda: message(
+                claim=Claim("other-service", HELD._replace(container=CONTAINER)),
+                holders=[HELD._replace(container=CONTAINER)],
+            ),
             (
                 "container shop-db-1 (service db of compose project shop) publishes 0.0.0.0:8080/tcp, "
                 "another service of this very project"
@@ -201,10 +204,13 @@ OTHERS = HELD._replace(container=CONTAINER)
         ),
         (lambda: hint("unavailable", "excluded"), "netsh interface ipv4 show excludedportrange protocol=tcp"),
         (
-            lambda: hint("unavailable", "permission", LOW),
+            lambda: hint("unavailable", "permission", LOW, unprivileged_start=1024),
             "use a port from 1024 on, or allow it: sudo sysctl net.ipv4.ip_unprivileged_port_start=80",
         ),
-        (lambda: hint("unavailable", "permission", LOW, platform="darwin"), "use a port from 1024 on"),
+        (
+            lambda: hint("unavailable", "permission", LOW, platform="darwin", unprivileged_start=1024),
+            "use a port from 1024 on",
+        ),
         (lambda: hint("unknown", "none", WEB._replace(is_published=True)), "ask the engine: docker ps"),
         (lambda: hint("unknown", "none"), "try again; if it stays, this system's limits are exhausted (ulimit -n)"),
         (lambda: hint(cause="lease", rival=Rival("run", "/a", 7)), "see what it is: ps -fp 7"),
@@ -291,7 +297,7 @@ def held_by(*processes: Process, **changes: Any) -> list[Holder]:
             "listener",
             held_by(owner_status="hidden"),
             0,
-            "the owner is hidden even from root: by a security module, or in a container's namespace",
+            "the owner is hidden even from this root, by a container, a sandbox or a security module",
         ),
         (
             "listener",
@@ -310,6 +316,20 @@ def held_by(*processes: Process, **changes: Any) -> list[Holder]:
 def test_freeing_step(cause: str, holders: list[Holder], euid: int | None, expected: str) -> None:
     """Each kind of holder has the command that frees its port, or the way to find who holds it."""
     assert explain.freeing_step(cause, holders, 8080, platform="linux", euid=euid) == expected
+
+
+def test_a_process_beside_a_container() -> None:
+    """Stopping the container on one address leaves the port busy on another: both are named, and both steps."""
+    holders = (
+        HELD._replace(address="127.0.0.1", container=CONTAINER),
+        HELD._replace(address="127.0.0.2", processes=(NODE,)),
+    )
+    claim = Claim("other-project", holders[0])
+
+    told = message(holders=holders, claim=claim)
+    assert told.startswith("container shop-db-1 (service db of compose project shop) publishes 127.0.0.1:8080/tcp")
+    assert told.endswith("; besides, node (pid 77, user ada) listens on 127.0.0.2:8080/tcp")
+    assert hint(holders=holders, claim=claim) == "stop it: docker stop shop-db-1, then stop the other: kill 77"
 
 
 def test_ssh_holds_ports_for_containers_on_macos_alone() -> None:
