@@ -10,6 +10,7 @@ import os
 import resource
 import socket
 import subprocess
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from tests.worlds.repositories import declared_numbers
 
 SECRET = "hunter2-of-the-one-who-asks"
 TIMEOUT = 60.0
+PATIENCE = 30.0  # seconds; what takes longer waits for somebody who never comes
 MEGABYTES = 100
 SECONDS = 1.0  # of the processor
 # Every command that looks at where it is asked; none of them is told to run anything.
@@ -246,11 +248,23 @@ def test_endless_files(tmp_path: Path, name: str, plant: Callable[[Path], None])
             [*PORTGUARD, *words], cwd=tmp_path, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL, preexec_fn=limit,  # noqa: PLW1509 - there are no threads here
         )  # fmt: skip
-        _, status, usage = os.wait4(child.pid, 0)
-        child.returncode = os.waitstatus_to_exitcode(status)
-        assert child.returncode in (0, 1, 2, 3), words
+        status, usage = ended(child)
+        assert os.waitstatus_to_exitcode(status) in (0, 1, 2, 3), words
         assert usage.ru_utime + usage.ru_stime < SECONDS, words
         assert usage.ru_maxrss / 1024 < MEGABYTES, words
+
+
+def ended(child: subprocess.Popen[bytes]) -> tuple[int, resource.struct_rusage]:
+    """Wait for its end, which comes by force in the end, and return how that was and what it has used."""
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        pid, status, usage = os.wait4(child.pid, os.WNOHANG)
+        if pid:
+            child.returncode = status
+            return status, usage
+        if time.monotonic() > deadline:
+            child.kill()
+        time.sleep(0.005)
 
 
 def limit() -> None:

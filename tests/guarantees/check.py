@@ -82,7 +82,7 @@ BREAKINGS = {
             "system/sockets.py",
             "            reasons.append(error.message)\n",
             "            reasons.append(error.message)\n            break\n",
-            ["system/test_sight.py::test_every_answer[no netlink, nobody]"],
+            ["cli/test_wait.py::test_address_and_protocol[client-<lambda>-{}--without netlink]"],
         ),
         Breaking(
             "where no port below 1024 may be bound, the table is not asked",
@@ -233,7 +233,7 @@ BREAKINGS = {
             "system/owners.py",
             "                    if pid not in found[inode]:\n                        found[inode] += (pid,)",
             "                    found[inode] = found[inode] or (pid,)",
-            [_OWNERS + "test_every_process_of_a_listener_is_found"],
+            ["cli/test_kill.py::test_workers"],
         ),
         Breaking(
             "a server whose first thread has ended has no descriptors",
