@@ -911,8 +911,9 @@ def test_who_came_anew_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         found = Aims(str(tmp_path), {}, is_tree=False)
         aim = found.aim(mine.target)
         stranger = holder_of(processes.describe(other.pid), address="127.0.0.3")
+        taken = aim._replace(old=found.aim(other.target).old)
         monkeypatch.setattr(Engines, "attribute", lambda _self, holders: (*holders, stranger))
-        said = outcome(found, aim._replace(old=found.aim(other.target).old))
+        said = outcome(found, taken)
         assert said.status == "respawned"
         assert " listens on 127.0.0.3:80/tcp" in said.message
         found.close()

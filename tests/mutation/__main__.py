@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -46,12 +47,20 @@ _EARLY = "ignore:Module already imported:pytest.PytestAssertRewriteWarning"
 _INSIDE = "PORTGUARD_TEST_NAMESPACE"
 
 
+Key = tuple[str, str, str]  # a file, a function in it, and what is changed there
+
+
 class Made(NamedTuple):
     """A mistake that was made."""
 
     file: str
     mutant: Mutant
     is_noticed: bool
+
+    @property
+    def key(self) -> Key:
+        """Return what names it, wherever the line may be."""
+        return self.file, self.mutant.function, self.mutant.change
 
 
 def main() -> int:
@@ -69,6 +78,7 @@ def main() -> int:
             apart[1:1] = ["--user", "--map-root-user"]
         return subprocess.run([*apart, *command], env=os.environ | {_INSIDE: "1"}, cwd=ROOT, check=False).returncode
     files = options.files or [str(path.relative_to(ROOT)) for subject in SUBJECTS for path in _modules(ROOT / subject)]
+    known = accepted()
     made: list[Made] = []
     failed: list[str] = []
 
@@ -77,7 +87,8 @@ def main() -> int:
         _say(f"{len(trial.seconds)} tests, {sum(trial.seconds.values()):.0f} s; {slow} are too slow to be asked")
         failed.extend(trial.failed)
         for file in [] if failed else files:
-            made.extend(_make(trial, file, SAMPLE if not options.all and file not in WHOLE else None))
+            limit = SAMPLE if not options.all and file not in WHOLE else None
+            made.extend(_make(trial, file, limit, known))
 
     with tempfile.TemporaryDirectory() as home:
         os.environ["HOME"] = home  # a mistake about where leases are kept writes there
@@ -88,7 +99,7 @@ def main() -> int:
     if failed or code not in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
         _say(f"the tests fail without any mistake: {', '.join(failed) or code}")
         return 3
-    return report(made, accepted())
+    return report(made, known)
 
 
 def _say(line: str) -> None:
@@ -100,8 +111,8 @@ def _modules(path: Path) -> list[Path]:
     return [path] if path.suffix else sorted(path.glob("*.py"))
 
 
-def _make(trial: Trial, file: str, limit: int | None) -> list[Made]:
-    """Make the mistakes of one file, at most so many."""
+def _make(trial: Trial, file: str, limit: int | None, known: Mapping[Key, str]) -> list[Made]:
+    """Make the mistakes of one file, at most so many, and tell of each that nobody notices and that is not known."""
     source = (ROOT / file).read_text(encoding="utf-8")
     possible = mutants(source)
     numbers = list(range(len(possible)))
@@ -117,6 +128,8 @@ def _make(trial: Trial, file: str, limit: int | None) -> list[Made]:
         tests = trial.tests_at(str(ROOT / file), possible[number].line)
         is_noticed = bool(tests) and trial.is_noticed(module, mutated(source, number), tests)
         made.append(Made(file, possible[number], is_noticed))
+        if not is_noticed and made[-1].key not in known:
+            _say(_shown(made[-1]))
     noticed = sum(one.is_noticed for one in made)
     _say(f"{file}: {noticed} of {len(made)} noticed ({len(possible)} possible, {time.monotonic() - started:.0f} s)")
     return made
@@ -126,23 +139,20 @@ def _shown(one: Made) -> str:
     return f"{one.file}:{one.mutant.line}: in {one.mutant.function or 'the module'}: {one.mutant.change}"
 
 
-def accepted() -> dict[tuple[str, str, str], str]:
-    """Return why each mistake that need not be noticed is none, by file, function and change."""
+def accepted() -> dict[Key, str]:
+    """Return why each mistake that need not be noticed is none."""
     table = tomli.loads(ACCEPTED.read_text(encoding="utf-8"))
     return {(one["file"], one["in"], one["change"]): one["why"] for one in table.get("accepted", [])}
 
 
-def report(made: list[Made], known: dict[tuple[str, str, str], str]) -> int:
-    """Print what went unnoticed, and what is accepted and was noticed all the same; return the exit code."""
+def report(made: Sequence[Made], known: Mapping[Key, str]) -> int:
+    """Print how many were noticed, and which were although they are accepted; return the exit code."""
     left = [one for one in made if not one.is_noticed]
-    new = [one for one in left if (one.file, one.mutant.function, one.mutant.change) not in known]
-    for one in new:
-        _say(_shown(one))
-    found = {(one.file, one.mutant.function, one.mutant.change) for one in made if one.is_noticed}
-    for file, function, change in sorted(found & set(known)):
+    new = [one for one in left if one.key not in known]
+    for file, function, change in sorted({one.key for one in made if one.is_noticed} & set(known)):
         _say(f"{file}: in {function or 'the module'}: {change}: accepted, but noticed: take it out of {ACCEPTED.name}")
     share = 1 - len(left) / len(made) if made else 0.0
-    _say(f"{len(made)} mistakes, {len(made) - len(left)} noticed ({share:.1%}), {len(left) - len(new)} accepted")
+    _say(f"{len(made)} mistakes, {share:.1%} noticed; {len(left) - len(new)} accepted, {len(new)} are not")
     return 1 if new or share < ENOUGH else 0
 
 

@@ -148,7 +148,7 @@ def test_the_verdict(capsys: pytest.CaptureFixture[str]) -> None:
 
     assert command.report(noticed, {}) == 0
     assert command.report([*noticed, lived], {}) == 1
-    assert "a.py:2: in f: lived" in capsys.readouterr().out
+    assert "21 mistakes, 95.2% noticed; 0 accepted, 1 are not" in capsys.readouterr().out
     assert command.report([*noticed, lived], known) == 0
     assert command.report([*noticed, lived], {("a.py", "g", "lived"): "because"}) == 1
     assert command.report([*noticed[:8], lived], known) == 1

@@ -233,3 +233,38 @@ def test_any_address(published: str, held: str, port: int) -> None:
 def test_wildcards(address: str, expected: bool) -> None:
     """A port without an address, or with one that stands for a family, is published on every address."""
     assert Published(address, 80, 80, "tcp").is_wildcard is expected
+
+
+@pytest.mark.parametrize("forwarder", ["docker-proxy", "dockerd", "com.docker.backend", "com.docker.vpnkit"])
+def test_forwarders_of_docker(forwarder: str) -> None:
+    """Each of docker's own forwarders decides for docker, whichever engine was asked first."""
+    running = [container("b", ("", 80, "tcp"), engine="podman"), container("a", ("", 80, "tcp"))]
+
+    assert named(match("tcp", "0.0.0.0", 80, running, forwarder=forwarder)) == "a"
+    assert named(match("tcp", "0.0.0.0", 80, running, forwarder="gvproxy")) == "b"
+    assert named(match("tcp", "0.0.0.0", 80, running)) == "b"
+
+
+def test_an_address_of_its_own_is_closest() -> None:
+    """What is published on the very address comes before what is published on every one, whatever the order."""
+    running = [container("a", ("", 80, "tcp")), container("b", ("127.0.0.1", 80, "tcp"))]
+
+    assert named(match("tcp", "127.0.0.1", 80, running)) == "b"
+    assert named(match("tcp", "127.0.0.1", 80, [container("c", ("0.0.0.0", 80, "tcp")), running[0]])) == "a"
+
+
+def test_names_at_their_ends() -> None:
+    """Identifiers are 64 hexadecimal digits, names of services up to 255 long, users up to ten digits."""
+    assert attribution.is_container_id("0123456789abcdef" * 4)
+    assert not attribution.is_container_id("X" * 64)
+    assert not attribution.is_container_id("a" * 63)
+    assert attribution.is_service_name("a" * 247 + ".service")
+    assert not attribution.is_service_name("a" * 248 + ".service")
+    assert user_of("0::/user@1234567890.service") == 1234567890
+    assert user_of("0::/user@12345678901.service") is None
+
+
+def test_torn_lines() -> None:
+    """A line without a path says nothing, and takes nothing away from one that has said something."""
+    assert unit_of("0::/system.slice/web.service\n0:") == ("web.service", False)
+    assert unit_of("0:/system.slice/web.service") is None

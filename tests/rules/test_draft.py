@@ -268,3 +268,154 @@ def test_equal_names_of_full_length() -> None:
         *("a" * 61 + f"-{number}" for number in range(2, 10)),
         *long,
     ]
+
+
+# ---------------------------------------------------------------- word for word
+
+
+def from_compose(service: str, port: int, **more: Any) -> Declaration:
+    """Return a port that a compose file publishes."""
+    item = Declaration(f"{service}:80/tcp", port, port, Source("compose.yaml", 3), service=service, is_published=True)
+    return item._replace(**more)
+
+
+def body(text: str) -> str:
+    """Return what follows the head, which is the same for all."""
+    head, _, rest = text.partition('first line here: "#:schema ./portguard.schema.json" without the quotes.\n')
+    assert head.startswith("# The ports this project needs, as `portguard init` found them.")
+    return rest
+
+
+EXAMPLE = """\
+#
+# web = 8080
+#
+# [ports.db]
+# port = 5432
+# host = "127.0.0.1"          # "*", the default, is every address
+# env = "DB_PORT"             # the variable that moves it
+# description = "what it is for"
+"""
+
+
+def test_a_whole_one() -> None:
+    """What compose files publish is listed, and the rest declared, with every place that speaks of it."""
+    found = [
+        Suggestion("Web_UI", 3000, Source(".env", 2), env="WEB_PORT"),
+        Suggestion("other", 3000, Source("Procfile", 1), host="127.0.0.1", env="X", description='a "page"'),
+        Suggestion("web", 3001, Source("package.json", None), protocol="udp", host="*", env="WEB_PORT"),
+        Suggestion("web ui", 3002, Source(None, None), host="nonsense", env="PATH", description="\\\t\u00e9"),
+        Suggestion("db", 5432, Source(".env", 9)),
+        Suggestion("db", 5433, Source(".env", 10), env="DB_PORT"),
+    ]
+    stack = Stack(
+        ("compose.yaml", 'a"b.yaml'),
+        (
+            from_compose("db", 5432, env="DB_PORT"),
+            from_compose("api", 9000, last_port=9002, hosts=("::1",), protocols=("udp",)),
+            from_compose("x", 81, declared_port=80, hosts=("*", "127.0.0.1"), last_port=81)._replace(service=None),
+        ),
+    )
+    assert (
+        body(draft(found, stack))
+        == """
+# What these files publish is declared by them, and not written a second time:
+#   db  5432/tcp, moved by DB_PORT: compose.yaml:3, .env:9
+#   api  [::1]:9000-9002/udp: compose.yaml:3
+#   x:80/tcp  127.0.0.1:81/tcp (80 without .env): compose.yaml:3
+[compose]
+files = ["compose.yaml", "a\\"b.yaml"]
+
+# .env:2, Procfile:1
+[ports.web-ui]
+port = 3000
+host = "127.0.0.1"
+env = "WEB_PORT"
+description = "a \\"page\\""
+
+# package.json
+[ports.web]
+port = 3001
+protocol = "udp"
+
+# ?
+[ports.web-ui-2]
+port = 3002
+description = "\\\\?\u00e9"
+
+# .env:10
+[ports.db]
+port = 5433
+"""
+    )
+
+
+def test_nothing_was_found() -> None:
+    """Without anything to declare there is an example, and how it goes on; files that cannot be read are named."""
+    nothing = f"\n# No file here names a port that is to be declared. An example:\n{EXAMPLE}\n[ports]\n"
+    assert body(draft([])) == nothing
+    assert body(draft([], Stack(("a.yaml",), (from_compose("x", 80),)))) == (
+        "\n# What these files publish is declared by them, and not written a second time:\n"
+        '#   x  80/tcp: compose.yaml:3\n[compose]\nfiles = ["a.yaml"]\n'
+        f"\n# Ports that no compose file publishes are declared like this:\n{EXAMPLE}"
+    )
+    assert body(draft([], Stack(("a.yaml",)))) == (
+        "\n# They publish no port of a number that is known before they are started.\n[compose]\n"
+        'files = ["a.yaml"]\n'
+        f"\n# Ports that no compose file publishes are declared like this:\n{EXAMPLE}"
+    )
+    problem = Stack(("a.yaml",), (from_compose("x", 80),), "line 1\nis torn")
+    assert body(draft([], problem)) == (
+        '\n# Compose files that could not be read: line 1?is torn\n# [compose]\n# files = ["a.yaml"]\n' + nothing
+    )
+    assert "[ports.x]\nport = 80\n" in draft([Suggestion("x", 80, Source("a", 1))], problem)
+    assert body(draft([], Stack(("\udcff.yaml",)))) == (
+        "\n# Compose files that could not be read: a config cannot hold their names\n# [compose]\n# files = [...]\n"
+        + nothing
+    )
+
+
+def test_escapes() -> None:
+    """What is not printable is written as TOML does, in eight digits, in names of files; in comments it is a mark."""
+    text = draft([], Stack(("a\n\u2028\x7f.yaml",), (from_compose("s\n", 80),)))
+
+    assert 'files = ["a\\U0000000a\\U00002028\\U0000007f.yaml"]' in text
+    assert "#   s?  80/tcp: compose.yaml:3" in text
+
+
+def test_too_much() -> None:
+    """What nobody reads is counted: places, published ports, entries; texts are cut, names that are taken numbered."""
+    places = [Suggestion("a", 80, Source("f" * 300, line)) for line in range(1, 8)]
+    text = body(draft(places))
+    assert text.startswith("\n# " + ", ".join("f" * 198 + f":{line}" for line in range(1, 6)) + " and 2 more places\n")
+    many = Stack(("a.yaml",), tuple(from_compose("s" * 40, 1000 + number) for number in range(400)))
+    listed = draft([], many)
+    shown = listed.count("compose.yaml:3")
+    assert f"\n#   and {400 - shown} more\n[compose]" in listed
+    assert 100 < shown < 400
+    entries = draft([Suggestion("a", 1000 + number, Source("f", 1)) for number in range(450)])
+    assert entries.count("[ports.") == 400
+    assert entries.endswith("# 50 more ports were found, which is more than anybody reads.\n")
+    assert "[ports.a-400]" in entries
+    long = draft([Suggestion("a", 1, Source("f", 1), description="d" * 101)])
+    assert f'description = "{"d" * 100}"\n' in long
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("web", "web"),
+        ("Web UI", "web-ui"),
+        ("--a__b--", "a-b"),
+        ("\u00e9", "port-7"),
+        ("80", "port-80"),
+        ("9" * 80, "port-" + "9" * 58),
+        ("a" * 80, "a" * 63),
+        ("a" * 62 + "-b", "a" * 62),
+        ("-" * 500 + "a", "port-7"),
+        ("-" * 499 + "a", "a"),
+    ],
+)
+def test_names_that_are_made(text: str, name: str) -> None:
+    """A name is made of what there is: lower case, dashes for the rest, at most 63 long, never digits alone."""
+    assert name_of(text, 7) == name
