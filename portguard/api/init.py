@@ -233,7 +233,7 @@ class _Search:
                 raise ConfigError((f"{where}:{error.line}: {error.what}",)) from error
             except (OSError, ValueError) as error:
                 reason = error.strerror if isinstance(error, OSError) else error
-                raise ConfigError((f"{where}: {reason}",)) from error
+                raise ConfigError((f"{where}: cannot be read: {reason}",)) from error
             values = {name: item.value for name, item in found.items()} | values
         values.pop("COMPOSE_ENV_FILES", None)  # of the process's environment only
         return values | _WITHOUT_DOTENV

@@ -84,19 +84,18 @@ def test_what_cannot_be_said_changes_nothing_else(tmp_path: Path, busy: int) -> 
 
 
 def test_a_terminal_without_unicode_is_told_in_escapes(tmp_path: Path, portguard: Run) -> None:
-    """Standard output in ASCII: a declared word that it cannot show comes out escaped, and the answer whole."""
-    (tmp_path / "portguard.toml").write_text('[ports.web]\nport = 8080\nhost = "::1"\ndescription = "café"\n')
+    """Standard output in ASCII: what it cannot show comes out escaped, and the answer whole."""
     shop = tmp_path / "café"
     shop.mkdir()
+    server = "import socket; s = socket.create_server(('127.0.0.1', 0)); print(s.getsockname()[1], flush=True); input()"
     with subprocess.Popen(
-        [sys.executable, "-c", ("import socket; s = socket.create_server(('127.0.0.1', 0))\n"
-         "print(s.getsockname()[1], flush=True); input()")],
+        [sys.executable, "-c", server],
         cwd=shop, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-    ) as server:  # fmt: skip
-        assert server.stdout is not None
-        port = server.stdout.readline().strip()
+    ) as process:  # fmt: skip
+        assert process.stdout is not None
+        port = process.stdout.readline().strip()
         done = portguard("check", f"127.0.0.1:{port}", env={**os.environ, "PYTHONIOENCODING": "ascii"})
-        server.communicate("\n")
+        process.communicate("\n")
 
     assert done.returncode == 1
     assert done.stdout.isascii()

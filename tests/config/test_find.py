@@ -193,6 +193,61 @@ def test_the_error_says_where_it_looked(tree: Path, portguard: Any) -> None:
     assert f"{tree} up to {tree.parent}" in done.stderr
 
 
+@pytest.mark.parametrize("kind", ["directory", "fifo", "large", "loop"])
+def test_a_pyproject_that_cannot_hold_our_table_is_none(kind: str, tree: Path) -> None:
+    """What lies there by that name and is no readable project file does not stop the walk."""
+    root = tree.parent
+    (root / ".git").mkdir()
+    (root / "portguard.toml").write_text(CONFIG)
+    path = tree / "pyproject.toml"
+    if kind == "directory":
+        path.mkdir()
+    elif kind == "fifo":
+        os.mkfifo(path)
+    elif kind == "large":
+        path.write_text("[project]\n" + "# portguard\n" * 10_000)
+    else:
+        path.symlink_to(path)
+
+    assert path_of(find.find(str(tree), NO_HOME)) == str(root / "portguard.toml")
+
+
+@pytest.mark.parametrize("kind", ["loop", "memory", "large"])
+def test_a_config_that_cannot_be_read_is_not_passed_over(kind: str, tree: Path) -> None:
+    """A config that is there and broken is an error, not a reason to look further up or to take the next one."""
+    (tree.parent / "portguard.toml").write_text(CONFIG)
+    (tree.parent / ".git").mkdir()
+    path, said = tree / "portguard.toml", "cannot be read: "
+    if kind == "loop":
+        path.symlink_to(path)
+    elif kind == "memory":
+        path.symlink_to("/proc/self/mem")  # opens, and cannot be read at its beginning
+    else:
+        path, said = tree / "pyproject.toml", "is larger than 64 KiB"
+        path.write_text("[project]\n[tool.portguard]\n" + "# ports\n" * 10_000)
+
+    with pytest.raises(ConfigError, match=said) as caught:
+        find.find(str(tree), NO_HOME)
+
+    assert caught.value.message.startswith(f"{path}: ")
+
+
+def test_what_has_gone_meanwhile_is_not_believed(tmp_path: Path) -> None:
+    """Whose it was cannot be told any more."""
+    assert find.distrust(str(tmp_path / "gone"), cwd=str(tmp_path), root=None) == "No such file or directory"
+
+
+def test_a_named_pyproject_needs_the_table(tmp_path: Path, portguard: Any) -> None:
+    """`--config pyproject.toml` without [tool.portguard] says what is missing."""
+    for text in ("[project]\n", 'tool = "none"\n'):
+        (tmp_path / "pyproject.toml").write_text(text)
+
+        done = portguard("check", "--config", "pyproject.toml")
+
+        assert done.returncode == 2
+        assert "there is no table [tool.portguard]" in done.stderr
+
+
 @pytest.mark.parametrize("kind", ["directory", "fifo", "large", "missing", "socket-like"])
 def test_what_is_no_config(kind: str, tmp_path: Path, portguard: Any) -> None:
     """A directory, a FIFO, a device, 64 KiB and a byte, or nothing at all: one sentence, exit 2, and no hanging."""

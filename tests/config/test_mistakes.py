@@ -237,6 +237,10 @@ MISTAKES: dict[str, tuple[str, list[str]]] = {
         '[ports.db]\nport = 1\nowner = "postgres"\n',
         ['3:9: owner is a list of process names — did you mean ["postgres"]?'],
     ),
+    "owner-table": (
+        "[ports.db]\nport = 1\nowner = 7\n",
+        ["3:9: owner is a list of process names, not an integer"],
+    ),
     "owner-num": (
         "[ports.db]\nport = 1\nowner = [1]\n",
         ["3:10: a process name is a string of 1 to 63 characters"],

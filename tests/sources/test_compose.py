@@ -379,6 +379,10 @@ EXTENDS: dict[str, tuple[dict[str, str], set[str]]] = {
         {"compose.yaml": "services:\n  a: {ports: ['1:1']}\n  b: {extends: a, ports: !reset []}\n"},
         {"a :1->1/tcp"},
     ),
+    "extends is reset": (
+        {"compose.yaml": "services:\n  a: {ports: ['1:1']}\n  b: {extends: !reset null, ports: ['2:2']}\n"},
+        {"a :1->1/tcp", "b :2->2/tcp"},
+    ),
     "an override file extends within itself": (
         {
             "compose.yaml": "services: {web: {ports: ['1:1']}}",

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import pytest
 
-from portguard.sources import yaml_nodes
+from portguard.errors import ConfigError
+from portguard.sources import compose, compose_json, yaml_nodes
 from tests.sources.reading import refusal, service
 
 REFUSED: dict[str, tuple[dict[str, str], str]] = {
@@ -41,6 +43,13 @@ REFUSED: dict[str, tuple[dict[str, str], str]] = {
     "extends without service": ({"compose.yaml": "services: {a: {extends: {file: x}}}"}, "names no service"),
     "extends a file without services": (
         {"compose.yaml": "services: {a: {extends: {file: x.yml, service: b}}}", "x.yml": "name: x"}, "not in x.yml"),
+    "extends a file of two documents": (
+        {"compose.yaml": "services: {a: {extends: {file: x.yml, service: b}}}", "x.yml": "name: x\n---\nname: y\n"},
+        "'x.yml' has 2 documents"),
+    "extends too far": (
+        {"compose.yaml": "services:\n" + "".join(f"  s{n}: {{extends: s{n + 1}}}\n" for n in range(60))},
+        "leads further than 50 services"),
+    "deploy is a list": ({"compose.yaml": "services: {web: {deploy: [2]}}"}, "services.web.deploy must be a mapping"),
     "unknown anchor": ({"compose.yaml": "services: *gone\n"}, "compose.yaml:1:11: the alias *gone has no anchor"),
     "an anchor in itself": ({"compose.yaml": "services: &a\n  web: *a\n"}, "contains itself"),
     "a list at the top": ({"compose.yaml": "- a\n"}, "the top level must be a mapping, not a list"),
@@ -76,6 +85,25 @@ def test_refused(name: str, tmp_path: Path) -> None:
     files, says = REFUSED[name]
 
     assert any(says in message for message in refusal(tmp_path, files)), refusal(tmp_path, files)
+
+
+def test_as_many_problems_as_anybody_reads(tmp_path: Path) -> None:
+    """The first hundred mistakes are named, and how many more there are."""
+    messages = refusal(tmp_path, {"compose.yaml": service(*["x:y"] * 150)})
+
+    assert len(messages) == 101
+    assert [message.partition(": ")[0] for message in messages[:100]] == [f"compose.yaml:{n}:9" for n in range(5, 105)]
+    assert re.fullmatch(r"and \d+ problems more", messages[100])
+
+
+def test_a_text_has_bounds_of_its_own() -> None:
+    """Whoever hands the YAML reader or the reader of resolved models more than a file may hold is refused."""
+    with pytest.raises(ConfigError, match="f: is larger than 1024 KiB"):
+        yaml_nodes.parse(b"#" * (yaml_nodes.SIZE_LIMIT + 1), "f")
+    with pytest.raises(ConfigError, match="f: is larger than 16384 KiB"):
+        compose.from_config_json(" " * (compose_json.SIZE_LIMIT + 1), source="f")
+    with pytest.raises(ConfigError, match="no compose file is named"):
+        compose.read([], {})
 
 
 @pytest.mark.parametrize("kind", ["folder", "fifo", "latin-1", "large", "unreadable"])

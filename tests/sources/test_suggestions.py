@@ -319,6 +319,8 @@ def test_scripts(suggested: Callable[..., object]) -> None:
         ("both", 4321, 10, "script both"),
     ]
     assert suggested(package_json.read, "{}", "name") == []
+    moved = '{"scripts": {"dev": "vite --port $PORT"}}'  # which number that is, nobody has said
+    assert suggested(package_json.read, moved, "name") == []
 
 
 # --- devcontainer.json ------------------------------------------------------------------------------------------------
