@@ -15,8 +15,8 @@ import os
 import sys
 import time
 
+from portguard.rules import binding
 from portguard.rules.addresses import ANY_V4, ANY_V6, is_mapped, is_v6
-from portguard.rules.binding import SERVER_OPTIONS, outcome_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def probe_all(
     for address in wanted:
         for probed in probe_addresses(address):
             error = probe(protocol, probed, port, between=between)
-            outcomes[address] = outcome_of(error)
+            outcomes[address] = binding.outcome_of(error)
             if error is not None:
                 errors[address] = error
                 break
@@ -103,7 +103,7 @@ def _bind_once(protocol: Protocol, address: str, port: int, *, platform: str, ne
     try:
         if platform == "win32":
             sock.setsockopt(_socket.SOL_SOCKET, _SO_EXCLUSIVEADDRUSE, 1)
-        elif platform == "linux" and SERVER_OPTIONS[protocol].reuse_address:
+        elif platform == "linux" and binding.SERVER_OPTIONS[protocol].reuse_address:
             sock.setsockopt(_socket.SOL_SOCKET, _socket.SO_REUSEADDR, 1)
         if v6:
             # Explicit: the default is a sysctl. A mapped address cannot be bound by an IPv6-only socket (RFC 3493 5.3).

@@ -820,10 +820,10 @@ def test_suspects(asked: Aims, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         monkeypatch.setattr(origin, "cgroup_of", lambda _: f"0::/docker/{ID}")
         assert asked.suspect(mine.pid).is_kernel
         assert asked.suspect(mine.pid).container_id == ID
-        assert asked.name_of(mine.pid) == "k"
         asked._everyone = {}
         assert not asked.suspect(mine.pid).is_kernel
-        assert asked.name_of(mine.pid) == "a process"
+        assert asked.name_of(mine.pid) == "server"
+        assert asked.name_of(2**22 + 1) == "a process"
         engines = asked.engines
         asked.forget()
         assert asked.name_of(mine.pid) == "server"
