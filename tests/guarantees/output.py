@@ -36,8 +36,8 @@ BREAKINGS = {
         Breaking(
             "a cut splits an escape",
             "render/safe.py",
-            '    return "".join(kept) + _ELLIPSIS',
-            '    return "".join(pieces or text)[: limit - len(_ELLIPSIS)] + _ELLIPSIS',
+            '    return "".join(shown[:kept]) + _ELLIPSIS',
+            '    return "".join(shown)[: limit - len(_ELLIPSIS)] + _ELLIPSIS',
             ["render/test_safe.py::test_safe"],
         ),
         Breaking(
