@@ -1029,7 +1029,7 @@ def test_a_holder_for_nobody_is_said(bound: socket.socket) -> None:
     with pytest.raises(StateError) as raised:
         hold.detach([bound], pid=0)
     assert raised.value.message == "the process that should hold the ports ended at once"
-    assert raised.value.hint == "try again, or go without the hold"
+    assert raised.value.hint == "try again, or go without: `run --no-hold`, or `free` without --hold"
     assert descriptors() == before
 
 

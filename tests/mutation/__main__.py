@@ -38,7 +38,13 @@ SUBJECTS = (
     "portguard/api/kill.py",
 )
 # Those that run in this process, and quickly: what starts the command sees no mistake that is made here.
-TESTS = ("tests/rules", "tests/render/test_safe.py", "tests/leases/test_parts.py", "tests/api")
+TESTS = (
+    "tests/rules",
+    "tests/render/test_safe.py",
+    "tests/leases/test_parts.py",
+    "tests/leases/test_glance.py",
+    "tests/api",
+)
 # All mistakes are made where one harms others; elsewhere a choice of so many a file, the same each time.
 WHOLE = ("portguard/rules/guard.py", "portguard/rules/forwarders.py", "portguard/render/safe.py")
 SAMPLE = 40

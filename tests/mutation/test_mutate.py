@@ -159,10 +159,14 @@ def test_the_verdict(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_what_is_accepted_has_a_reason() -> None:
     """Every accepted mistake is one that can still be made, and says why it is none."""
-    for (file, function, change), why in command.accepted().items():
-        source = (command.ROOT / file).read_text(encoding="utf-8")
-        assert (function, change) in {(item.function, item.change) for item in mutants(source)}, (file, change)
-        assert len(why) > 10
+    accepted = command.accepted()
+    possible = {
+        (file, item.function, item.change)
+        for file in {file for file, _, _ in accepted}
+        for item in mutants((command.ROOT / file).read_text(encoding="utf-8"))
+    }
+    assert accepted.keys() - possible == set()
+    assert all(len(why) > 10 for why in accepted.values())
 
 
 def test_defaults_of_records(module: types.ModuleType) -> None:

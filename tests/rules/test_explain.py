@@ -27,7 +27,14 @@ def message(verdict: str = "conflict", cause: str = "listener", item: Declaratio
 
 def hint(verdict: str = "conflict", cause: str = "listener", item: Declaration = WEB, **more: Any) -> str | None:
     """Return the next step for a verdict, with these facts besides."""
-    facts: dict[str, Any] = {"holders": (), "suggestion": None, "platform": "linux", "euid": 1000, **more}
+    facts: dict[str, Any] = {
+        "holders": (),
+        "suggestion": None,
+        "platform": "linux",
+        "euid": 1000,
+        "unprivileged_start": 1024,
+        **more,
+    }
     decision = Decision(verdict, cause)  # type: ignore[arg-type]  # words of the tests
     return explain.hint(item, "tcp", decision, **facts)
 
@@ -210,6 +217,14 @@ OTHERS = HELD._replace(container=CONTAINER)
         (
             lambda: hint("unavailable", "permission", LOW, platform="darwin", unprivileged_start=1024),
             "use a port from 1024 on",
+        ),
+        (
+            lambda: hint("unavailable", "permission", LOW, unprivileged_start=80),
+            "run it outside the sandbox or container: a security module or filter forbids it here",
+        ),
+        (
+            lambda: hint("unavailable", "permission", LOW, unprivileged_start=81),
+            "use a port from 81 on, or allow it: sudo sysctl net.ipv4.ip_unprivileged_port_start=80",
         ),
         (lambda: hint("unknown", "none", WEB._replace(is_published=True)), "ask the engine: docker ps"),
         (lambda: hint("unknown", "none"), "try again; if it stays, this system's limits are exhausted (ulimit -n)"),

@@ -335,7 +335,7 @@ def test_users() -> None:
             0,
             (
                 "who holds it is hidden",
-                "the owner is hidden even from root: by a security module, or in a container's namespace",
+                "the owner is hidden even from this root, by a container, a sandbox or a security module",
             ),
         ),
         (

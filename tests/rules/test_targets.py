@@ -76,7 +76,7 @@ def test_names(text: str, expected: tuple[str, str | None]) -> None:
         ("::1:80", "'::1:80': '::1' is no address", "write [::1]:PORT, *:PORT or localhost:PORT"),
         ("[x:80", "'[x:80': '[x' is no address", "write 127.0.0.1:PORT, *:PORT or localhost:PORT"),
         ("[x::]:80", "'[x::]:80': '[x::]' is no address", "write 127.0.0.1:PORT, *:PORT or localhost:PORT"),
-        ("x::y]:80", "'x::y]:80': 'x::y]' is no address", "write [x::y]]:PORT, *:PORT or localhost:PORT"),
+        ("x::y]:80", "'x::y]:80': 'x::y]' is no address", "write 127.0.0.1:PORT, *:PORT or localhost:PORT"),
         (":80", "':80': '' is no address", "write 127.0.0.1:PORT, *:PORT or localhost:PORT"),
     ],
 )
