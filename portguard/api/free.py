@@ -189,14 +189,34 @@ def _declared(cwd: str | None, environ: Mapping[str, str]) -> tuple[str, set[int
     return here, {number for span in spans for number in span} | {item.declared_port for item in found.declarations}, []
 
 
-def _assigned(path: str) -> set[int]:
-    """Return the numbers that checkouts have in the store at `path`. Raises StateError."""
-    host = kernel.machine_key()
-    if not os.path.lexists(os.path.join(path, directory.assignments_name(host))):
-        return set()
-    from portguard.leases import assignments  # most have none
+class _Assigned(NamedTuple):
+    """The numbers that checkouts have, and the file that says so, as it was when it was read; None where there is none.
 
-    return {item.port for item in assignments.read(path, host)}
+    `problem` is why they cannot be told.
+    """
+
+    numbers: Set[int]
+    file: tuple[int, int] | None
+    problem: StateError | None = None
+
+
+def _assigned(environ: Mapping[str, str], known: _Assigned | None = None) -> _Assigned:
+    """Return what checkouts have, `known` if that is still so."""
+    file = None
+    try:
+        path, host = directory.path_of(environ), kernel.machine_key()
+        try:
+            status = os.stat(os.path.join(path, directory.assignments_name(host)), follow_symlinks=False)
+        except OSError:
+            return _Assigned(frozenset(), None)
+        file = (status.st_ino, status.st_mtime_ns)  # it is replaced, never written to
+        if known is not None and known.file == file:
+            return known
+        from portguard.leases import assignments  # most have none
+
+        return _Assigned({item.port for item in assignments.read(path, host)}, file)
+    except StateError as error:
+        return _Assigned(frozenset(), file, error)
 
 
 def _refusal(
@@ -204,17 +224,17 @@ def _refusal(
 ) -> Callable[[int], str | None]:
     """Return what says why a port is not to be given; it runs under the table's lock."""
     reserved = kernel.reserved_ports()
-    assigned: set[int] | None = None
+    before = _assigned(environ)  # reading takes longer than all that is done under the lock
+    now: _Assigned | None = None
 
     def refuse(port: int) -> str | None:
-        nonlocal assigned
-        if assigned is None:  # not before the lock is held: with it, nobody assigns
-            try:
-                assigned = _assigned(directory.path_of(environ))
-            except StateError as error:
-                assigned = set()
-                notes.append(Note("assigned", f"the checkouts' own numbers could not be left out: {error.message}"))
-        reason = candidates.exclusion(port, declared=declared, reserved=reserved, assigned=assigned)
+        nonlocal now
+        if now is None:  # not before the lock is held: with it, nobody assigns
+            now = _assigned(environ, before)
+            if now.problem is not None:
+                what = f"the checkouts' own numbers could not be left out: {now.problem.message}"
+                notes.append(Note("assigned", what))
+        reason = candidates.exclusion(port, declared=declared, reserved=reserved, assigned=now.numbers)
         return reason or next((why for protocol in protocols if (why := why_unbindable(protocol, port))), None)
 
     return refuse

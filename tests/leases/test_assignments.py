@@ -12,7 +12,7 @@ import stat
 import struct
 import subprocess
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, NoReturn
 
@@ -24,11 +24,12 @@ from portguard.api.env import env
 from portguard.errors import NoFreePortError, StateError
 from portguard.leases import assignments, directory
 from portguard.leases.assignments import Assignment
+from portguard.leases.table import locked
 from portguard.system import kernel
 from tests.amount import examples
 from tests.conftest import PORTGUARD
 from tests.worlds.netns import run_in_netns
-from tests.worlds.processes import fork, reports_of
+from tests.worlds.processes import eventually, fork, is_at_the_table, reports_of
 from tests.worlds.store import state_directory
 
 _HOST = "host"
@@ -59,11 +60,11 @@ def write(path: Path, content: bytes) -> None:
     path.chmod(0o600)
 
 
-def save(place: Path, *items: Assignment) -> bytes:
+def save(place: Path, *items: Assignment, host: str = _HOST) -> bytes:
     """Store exactly these, and return the file's bytes."""
-    with assignments.locked(str(place), _HOST) as book:
+    with assignments.locked(str(place), host) as book:
         book.save(items)
-    return (place / directory.assignments_name(_HOST)).read_bytes()
+    return (place / directory.assignments_name(host)).read_bytes()
 
 
 # --- the file -------------------------------------------------------------------------------------
@@ -332,6 +333,29 @@ def test_an_orphan_of_a_killed_process_is_in_nobody_s_way(tmp_path: Path) -> Non
     save(state, example(50_000), example(50_001, "db"))
     assert assignments.read(str(state), _HOST) == (example(50_000), example(50_001, "db"))
     assert not list(state.glob("*.new"))
+
+
+# --- between two that ask -------------------------------------------------------------------------
+
+
+def ask_while_it_is_assigned(before: Sequence[Assignment]) -> tuple[str, str]:
+    """Assign a port while somebody waits who asks for just that one; return what that one is told."""
+    if before:
+        save(state_directory(), *before, host=kernel.machine_key())
+    with locked(str(state_directory()), kernel.host_key()):
+        command = [*PORTGUARD, "free", "--range", "61000-61000"]
+        child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd="/")
+        eventually(lambda: is_at_the_table(child.pid), "it does not ask")
+        save(state_directory(), *before, example(61_000), host=kernel.machine_key())
+    return child.communicate(timeout=_TIMEOUT)
+
+
+@pytest.mark.needs("netns")
+@pytest.mark.parametrize("before", [(), (example(61_001, "db"),)], ids=["the first", "another one"])
+def test_a_number_that_is_assigned_while_somebody_waits_is_not_given(before: Sequence[Assignment]) -> None:
+    """Whoever asks and has to wait for the lock is not given what became a checkout's own meanwhile."""
+    told, why = run_in_netns(ask_while_it_is_assigned, before)
+    assert (told, "1 assigned\n" in why) == ("", True), why
 
 
 # --- a pool that ends -----------------------------------------------------------------------------
