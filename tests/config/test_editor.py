@@ -21,12 +21,13 @@ from typing import Any
 
 import pytest
 
+import portguard
 from portguard.config.parse import KEYS
 from tests.worlds import capabilities
 
-ROOT = Path(__file__).parents[2]
-EXAMPLE = ROOT / "examples" / "portguard.toml"
-SCHEMA: dict[str, Any] = json.loads((ROOT / "portguard" / "config" / "portguard.schema.json").read_text())
+EXAMPLE = Path(__file__).parents[2] / "examples" / "portguard.toml"
+FILE = Path(portguard.__file__).parent / "config" / "portguard.schema.json"
+SCHEMA: dict[str, Any] = json.loads(FILE.read_text())
 PROPERTIES = SCHEMA["definitions"]["declaration"]["properties"]
 
 PACKAGE = "@taplo/lsp@0.8.0"
@@ -106,10 +107,12 @@ def _home() -> Path:
 class Editor:
     """One editor with one document: sends JSON-RPC to the server as LSP frames it, and keeps the last diagnostics."""
 
-    def __init__(self, server: subprocess.Popen[bytes], path: Path) -> None:
+    def __init__(self, server: subprocess.Popen[bytes], folder: Path, path: Path, schema: Path) -> None:
         self.diagnostics: list[dict[str, Any]] = []  # the newest
         self._server = server
+        self._folder = folder
         self._uri = path.as_uri()
+        self._schema = schema.as_uri()
         self._number = 0
         self._arrived: queue.Queue[dict[str, Any] | None] = queue.Queue()
         threading.Thread(target=self._read, daemon=True).start()
@@ -143,7 +146,7 @@ class Editor:
 
     def open(self, text: str) -> None:
         """Open the document with this text; return when the server has found its schema."""
-        folder = {"uri": ROOT.as_uri(), "name": ROOT.name}
+        folder = {"uri": self._folder.as_uri(), "name": self._folder.name}
         able = {"workspace": {"configuration": True, "workspaceFolders": True}}
         self.ask("initialize", {"processId": None, "workspaceFolders": [folder], "capabilities": able})
         self.tell("initialized", {})
@@ -151,7 +154,7 @@ class Editor:
         self.tell("textDocument/didOpen", {"textDocument": document})
         while (message := self._next()).get("method") != "taplo/didChangeSchemaAssociation":
             pass
-        assert message["params"]["schemaUri"] == (ROOT / "portguard/config/portguard.schema.json").as_uri()
+        assert message["params"]["schemaUri"] == self._schema
 
     def type(self, text: str) -> None:
         """Replace the document's text."""
@@ -184,7 +187,7 @@ class Editor:
 
 @pytest.fixture
 def editor(tmp_path: Path) -> Iterator[Editor]:
-    """Return an editor on the example, with a server of its own that is ended afterwards."""
+    """Return an editor on the example, beside the package as in a checkout, with a server that is ended afterwards."""
     reason = _taplo()
     if reason is not None:
         message = f"needs taplo: {reason}"
@@ -195,9 +198,13 @@ def editor(tmp_path: Path) -> Iterator[Editor]:
     assert node is not None
     bridge = tmp_path / "bridge.js"
     bridge.write_text(_BRIDGE)
+    example, schema = (tmp_path / path.relative_to(path.parents[depth]) for path, depth in ((EXAMPLE, 1), (FILE, 2)))
+    for path, copy in ((EXAMPLE, example), (FILE, schema)):
+        copy.parent.mkdir(parents=True)
+        shutil.copy(path, copy)
     argv = [node, str(bridge), str(_home() / "node_modules" / "@taplo" / "lsp")]
     with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as server:
-        yield Editor(server, EXAMPLE)
+        yield Editor(server, tmp_path, example, schema)
         server.kill()
 
 

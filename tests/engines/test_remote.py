@@ -116,19 +116,17 @@ def test_a_socket_lent_to_a_container(engine: Engine, port: int, tmp_path: Path)
     """Inside a container with the engine's socket mounted, the ports are the host's: the bind in there is not asked."""
     python = interpreter(NOBODY)
     project = compose_file(tmp_path / "shop", port)
-    packages = Path(sysconfig.get_path("purelib"))
-    source = Path(portguard.__file__).parents[1]
+    # One and the same where portguard is installed.
+    places = dict.fromkeys((sysconfig.get_path("purelib"), str(Path(portguard.__file__).parents[1])))
     engine.docker("run", "--detach", "--name", "stranger", "--publish", f"{port}:80", IMAGE, *SERVE)
-    mounts = [
-        f"{path}:{path}:ro" for path in ("/usr", "/lib", "/lib64", str(packages), str(source)) if os.path.exists(path)
-    ]
+    mounts = [f"{path}:{path}:ro" for path in ("/usr", "/lib", "/lib64", *places) if os.path.exists(path)]
     try:
         done = engine.docker(
             "run",
             "--rm",
             *(word for mount in mounts for word in ("--volume", mount)),
             *("--volume", f"{engine.socket}:/var/run/docker.sock", "--volume", f"{project}:{project}"),
-            *("--workdir", str(project), "--env", f"PYTHONPATH={packages}:{source}", "--env", "HOME=/"),
+            *("--workdir", str(project), "--env", f"PYTHONPATH={':'.join(places)}", "--env", "HOME=/"),
             IMAGE,
             *(python.program, "-m", "portguard", "check", "--json"),
         )

@@ -151,7 +151,9 @@ class Caller:
         while not (ended := os.waitpid(pid, os.WNOHANG))[0] and time.monotonic() < end:
             time.sleep(_STEP)
         is_so = ended[0] == pid and os.WIFSIGNALED(ended[1]) and os.WTERMSIG(ended[1]) == signal.SIGTERM
-        self.expect(is_so, f"process {pid} on port {port} was not asked to end, {is_freed=}: {ended}")
+        if not is_so:
+            state = "" if ended[0] else Path(f"/proc/{pid}/status").read_text()
+            self.fault(f"process {pid} on port {port} has not ended by SIGTERM, {is_freed=}: {ended} {state}")
 
 
 def leased(port: int) -> Lease | None:
