@@ -23,6 +23,7 @@ QUICK = 0.5  # seconds of the processor; tests that take more see no mistake, th
 # What a test may take until a mistake counts as an endless loop, or as waiting for ever: ten times what the slowest one
 # took without it, and so many seconds.
 _LOOP, _WAIT = 2, 10.0
+_SLICE = 0.25
 _EXAMPLES = 40  # of each property
 
 
@@ -119,7 +120,9 @@ def in_child(work: Callable[[Callable[[bytes], object]], bytes], deadline: float
     watch = os.pidfd_open(pid)  # what the tests leave behind may keep the pipe open
     answer = b""
     while True:
-        ready = select.select([reader, watch], [], [], deadline)[0]
+        # Slice by slice: when this machine is stopped for a while, that is no time in which the child was silent.
+        slices = (select.select([reader, watch], [], [], _SLICE)[0] for _ in range(int(deadline / _SLICE) + 1))
+        ready = next(filter(None, slices), [])
         part = os.read(reader, 1 << 16) if reader in ready else b""
         answer += part
         if not part:

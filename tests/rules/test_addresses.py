@@ -218,3 +218,18 @@ def test_sockets_are_ipv6_only_unless_it_is_said() -> None:
     """What is not said of a socket is what servers do for both families: IPV6_V6ONLY."""
     assert not overlaps("::", "127.0.0.1")
     assert not overlaps("127.0.0.1", "::")
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "expected"),
+    [
+        ("fe80::1%eth0", "fe80::1%eth0", True),
+        ("fe80::1%eth0", "fe80::1%eth1", False),
+        ("fe80::1%eth0", "fe80::1", True),
+        ("fe80::1", "fe80::1%eth0", True),
+        ("fe80::1%eth0", "fe80::2", False),
+    ],
+)
+def test_interfaces(first: str, second: str, expected: bool) -> None:
+    """The same address on two interfaces is two; one whose interface is not told may be on any."""
+    assert overlaps(first, second) is expected

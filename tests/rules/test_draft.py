@@ -375,6 +375,13 @@ def test_nothing_was_found() -> None:
     )
 
 
+def test_a_comment_is_not_endless() -> None:
+    """Of a text 500 characters stand in a comment."""
+    text = body(draft([], Stack(("a.yaml",), problem="p" * 501)))
+
+    assert text.startswith(f"\n# Compose files that could not be read: {'p' * 500}\n# [compose]")
+
+
 def test_escapes() -> None:
     """What is not printable is written as TOML does, in eight digits, in names of files; in comments it is a mark."""
     text = draft([], Stack(("a\n\u2028\x7f.yaml",), (from_compose("s\n", 80),)))
