@@ -83,9 +83,9 @@ def test_what_cannot_be_said_changes_nothing_else(tmp_path: Path, busy: int) -> 
         assert "port 0 means any free port" in wrong.stdout
 
 
-def test_a_terminal_without_unicode_is_told_in_escapes(tmp_path: Path, portguard: Run) -> None:
+def test_a_terminal_without_unicode_is_told_in_escapes(everybodys: Path, portguard: Run) -> None:
     """Standard output in ASCII: what it cannot show comes out escaped, and the answer whole."""
-    shop = tmp_path / "café"
+    shop = everybodys / "café"
     shop.mkdir()
     server = "import socket; s = socket.create_server(('127.0.0.1', 0)); print(s.getsockname()[1], flush=True); input()"
     with subprocess.Popen(
@@ -99,7 +99,7 @@ def test_a_terminal_without_unicode_is_told_in_escapes(tmp_path: Path, portguard
 
     assert done.returncode == 1
     assert done.stdout.isascii()
-    assert f"in {tmp_path}/caf\\xe9\n" in done.stdout
+    assert f"in {everybodys}/caf\\xe9\n" in done.stdout
     assert done.stdout.endswith("1 port: 1 conflict\n")
 
 
