@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _FEW = 4  # numbers of descriptors, up to which asking everybody for these is faster than reading everything
 _GAPS = 4  # numbers that are free between those of a process, as a rule at most
 _MARK = b"socket:["
-_WORTH, _PARTS = 128, 4  # processes that are worth another child to read their tables; children and us, at most
+_WORTH, _PARTS = 256, 4  # processes that are worth another child to read their tables; children and us, at most
 _GONE = (FileNotFoundError, ProcessLookupError)
 
 

@@ -157,6 +157,7 @@ def test_the_verdict(capsys: pytest.CaptureFixture[str]) -> None:
     assert "accepted, but noticed" in capsys.readouterr().out
 
 
+@pytest.mark.slow  # most of a minute, for all files
 def test_what_is_accepted_has_a_reason() -> None:
     """Every accepted mistake is one that can still be made, and says why it is none."""
     accepted = command.accepted()
