@@ -22,6 +22,7 @@ from pathlib import Path
 from tests.fuzz import HERE, TARGETS, harness, inputs, mutate
 from tests.fuzz.measure import Watch
 from tests.fuzz.minimize import minimized, name_of, store
+from tests.fuzz.oracles import memory
 
 _LONGEST = 16 * 1024  # bytes
 _MERCY = 600  # seconds; what is slow is told by `Watch`, in time of the processor, and not by a busy machine
@@ -34,7 +35,7 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=10.0)
     parser.add_argument("--grow", action="store_true", help="store what reaches further")
     asked = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="portguard-fuzz-") as directory:
+    with tempfile.TemporaryDirectory(prefix="portguard-fuzz-", dir=memory()) as directory:
         place = Path(directory)
         (place / "found").mkdir()
         is_guided = importlib.util.find_spec("atheris") is not None

@@ -20,10 +20,15 @@ _UNPRINTABLE = ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")
 _MEMORY = "/dev/shm"  # tmpfs: a harness writes files by the thousand
 
 
+def memory() -> str | None:
+    """Return where temporary files are best kept: in memory, unless TMPDIR says otherwise or there is no such place."""
+    return _MEMORY if "TMPDIR" not in os.environ and os.access(_MEMORY, os.W_OK) else None
+
+
 @functools.cache
 def scratch() -> Path:
-    """Return a directory of this process, in memory where the system has that, which goes when the process ends."""
-    path = tempfile.mkdtemp(prefix="portguard-fuzz-", dir=_MEMORY if os.access(_MEMORY, os.W_OK) else None)
+    """Return a directory of this process, which goes when the process ends."""
+    path = tempfile.mkdtemp(prefix="portguard-fuzz-", dir=memory())
     atexit.register(shutil.rmtree, path, ignore_errors=True)
     return Path(path)
 
