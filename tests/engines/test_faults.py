@@ -241,9 +241,13 @@ def test_a_check_goes_on(start: Start, name: str, tmp_path: Path) -> None:
         assert forwarder.stdout is not None
         port = int(forwarder.stdout.readline())
         begun = time.monotonic()
-        report = library.check(f"127.0.0.1:{port}", environ=environ)
-        seconds = time.monotonic() - begun
-        forwarder.stdin.close()
+        try:
+            report = library.check(f"127.0.0.1:{port}", environ=environ)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the check has ended with it
+            pytest.fail(f"the check ended with {error!r}")
+        finally:
+            seconds = time.monotonic() - begun
+            forwarder.stdin.close()
 
     (entry,) = report.ports
     assert (entry.verdict, entry.cause, report.exit_code) == ("conflict", "listener", 1)

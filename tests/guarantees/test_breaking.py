@@ -22,10 +22,13 @@ ON_PAGE: Mapping[str, Sequence[Breaking]] = {
     for room in (check, free, env, kill, reading, output)
     for promise, breakings in room.BREAKINGS.items()
 }
+# Each once: some break a promise and what SECURITY.md says.
 ALL = [
-    (promise, breaking)
-    for promise, breakings in (*ON_PAGE.items(), *security.BREAKINGS.items())
-    for breaking in breakings
+    *{
+        breaking[:4]: (promise, breaking)
+        for promise, breakings in (*security.BREAKINGS.items(), *ON_PAGE.items())
+        for breaking in breakings
+    }.values()
 ]
 DEADLINE = 150.0  # seconds for one breaking; the tests named take a few seconds each
 UNBROKEN_DEADLINE = 1800.0
