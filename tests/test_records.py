@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import inspect
 import pickle
 import typing
 from collections.abc import Callable, Iterator
@@ -80,6 +81,10 @@ def test_records_behave_alike() -> None:
     match ours:
         case Ours(first, second):
             assert (first, second) == (1, "b")
+    signature, expected = inspect.signature(Ours), inspect.signature(Theirs)
+    assert [(item.name, item.kind, item.default) for item in signature.parameters.values()] == [
+        (item.name, item.kind, item.default) for item in expected.parameters.values()
+    ]
     assert Ours.__doc__ == "A record."
     assert Ours.__module__ == __name__
 
@@ -122,6 +127,19 @@ def test_a_section_may_turn_one_error_into_another() -> None:
 
     with pytest.raises(LookupError), section():
         raise OSError
+
+
+@pytest.mark.parametrize("manager", [_contexts.contextmanager, contextlib.contextmanager], ids=["ours", "theirs"])
+def test_a_section_that_would_go_on_is_refused(manager: Any) -> None:
+    """It has one end: a second one is a mistake in the section, and said."""
+
+    @manager  # type: ignore[untyped-decorator]  # either of two
+    def section() -> Iterator[None]:
+        yield
+        yield
+
+    with pytest.raises(RuntimeError), section():
+        pass
 
 
 def test_suppress() -> None:

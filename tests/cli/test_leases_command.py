@@ -198,6 +198,16 @@ def test_release_by_port_by_name_and_all(portguard: Run, answer: Answer, tmp_pat
     assert sorted(listed_ports(answer)) == sorted([theirs["WEB_PORT"], elsewhere])
 
 
+def test_release_needs_no_usable_compose_file(portguard: Run, answer: Answer, tmp_path: Path) -> None:
+    """What compose would refuse is no reason to keep what is leased."""
+    held = int(portguard("free", "--hold", "600", cwd=tmp_path).stdout)
+    environ = {**os.environ, "COMPOSE_FILE": "gone.yaml"}
+
+    assert listed_ports(answer) == [held]
+    assert portguard("leases", "release", "--all", cwd=tmp_path, env=environ).returncode == 0
+    assert listed_ports(answer) == []
+
+
 def test_release_of_all_where_nothing_is_handed_out(portguard: Run, tmp_path: Path) -> None:
     """Nothing to give back is not a failure."""
     done = portguard("leases", "release", "--all", cwd=checkout(tmp_path / "shop"))
@@ -331,6 +341,17 @@ def test_a_checkout_is_gone_when_something_else_is_there(answer: Answer, portgua
     gone = {Path(item["directory"]).name: item["gone"] for item in listed(answer)}
     # The same path and the same `.git`: nothing tells that it is another repository.
     assert gone == {"file": True, "other": False, "empty": True}
+
+
+def test_a_place_that_cannot_be_looked_at_may_hold_a_checkout(answer: Answer, portguard: Run, tmp_path: Path) -> None:
+    """A disk that is away, a link that leads to itself: not known to be gone, so `prune` leaves its numbers."""
+    isolated(portguard, checkout(tmp_path / "shop"))
+    shutil.rmtree(tmp_path / "shop")
+    (tmp_path / "shop").symlink_to(tmp_path / "shop")
+
+    assert [item["gone"] for item in listed(answer)] == [False, False]
+    assert portguard("leases", "prune").returncode == 0
+    assert len(listed(answer)) == 2
 
 
 def test_a_lease_that_has_ended_is_not_listed(answer: Answer, portguard: Run) -> None:

@@ -103,6 +103,23 @@ def test_a_terminal_without_unicode_is_told_in_escapes(everybodys: Path, portgua
     assert done.stdout.endswith("1 port: 1 conflict\n")
 
 
+def test_a_free_port_needs_no_working_directory(tmp_path: Path) -> None:
+    """Under a deleted one there is a port all the same, and a note that nothing declared could be left out."""
+    gone = tmp_path / "gone"
+    gone.mkdir()
+
+    done = subprocess.run(
+        ["sh", "-c", 'rmdir "$PWD" && exec "$@"', "sh", *PORTGUARD, "free"],
+        cwd=gone, capture_output=True, text=True, timeout=30, check=False,
+    )  # fmt: skip
+
+    assert done.returncode == 0, done
+    assert done.stdout.strip().isdigit()
+    assert done.stderr.startswith(
+        "note: the declared ports could not be left out: the working directory cannot be used"
+    )
+
+
 @pytest.mark.parametrize("words", ["check --format github", "lint --format github", "leases release --all"])
 def test_a_working_directory_that_is_gone(words: str, tmp_path: Path) -> None:
     """Somebody deletes the checkout under an open shell: a sentence, not a traceback, and annotations all the same."""

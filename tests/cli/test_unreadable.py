@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from portguard.api.init import init
 from tests.conftest import Run
 from tests.worlds.capabilities import NOBODY
 from tests.worlds.users import as_user
@@ -90,6 +91,29 @@ def test_lint_judges_what_it_can_read(everybodys: Path) -> None:
 
     assert (done.returncode, done.stderr) == (0, ""), done
     assert done.stdout == "no findings (portguard.toml and 1 more)\n"
+
+
+@pytest.mark.needs("users")
+def test_init_passes_over_what_another_user_may_have_planted(everybodys: Path) -> None:
+    """In a directory that everybody may write to, files of strangers are named and not believed."""
+    project(everybodys, {"Procfile": "web: x --port 8080\n", "compose.yaml": COMPOSE}, closed={})
+    os.chown(everybodys / "compose.yaml", NOBODY, NOBODY)
+
+    report = init(cwd=str(everybodys))
+
+    assert [note.message.partition(" and belongs")[0] for note in report.notes] == [
+        "compose.yaml: passed over: it lies in a directory everybody may write to"
+    ]
+    assert report.sources == (str(everybodys / "Procfile"),)
+
+
+def test_init_tells_a_number_that_stands_in_the_dotenv_alone(tmp_path: Path) -> None:
+    """Where compose cannot do without the variable, the number in force is the declared one."""
+    project(tmp_path, {".env": "SPEC=8080:80\n", "compose.yaml": COMPOSE.replace("8080:80", "$SPEC")}, closed={})
+
+    text = init(cwd=str(tmp_path)).text
+
+    assert "#   web  8080/tcp: compose.yaml:1\n" in text
 
 
 @pytest.mark.parametrize("kind", ["directory", "fifo", "loop", "dangling"])
