@@ -42,6 +42,13 @@ class Fact(NamedTuple):
     v6only: bool
 
 
+def _in_local_range(port: int) -> int:
+    """Return the port itself, or in its stead one of the kernel's own range, outside of which it chooses none."""
+    with open("/proc/sys/net/ipv4/ip_local_port_range", encoding="ascii") as setting:
+        low, high = map(int, setting.read().split())
+    return port if low <= port <= high else low + port % (high - low + 1)
+
+
 def _is_v6(host: str) -> bool:
     return ":" in host
 
@@ -160,9 +167,9 @@ class Builder:
         if wanted.kind in ("chosen", "udp-chosen"):
             sock.bind((wanted.host, wanted.port))
         else:
-            # The kernel chooses, of this one, where its own range has it.
-            with contextlib.suppress(OSError):
-                sock.setsockopt(socket.IPPROTO_IP, _IP_LOCAL_PORT_RANGE, struct.pack("=HH", wanted.port, wanted.port))
+            number = _in_local_range(wanted.port)
+            with contextlib.suppress(OSError):  # before Linux 6.3 the kernel chooses as it likes
+                sock.setsockopt(socket.IPPROTO_IP, _IP_LOCAL_PORT_RANGE, struct.pack("=HH", number, number))
             if wanted.host not in ("0.0.0.0", "::", "::ffff:0.0.0.0"):
                 sock.setsockopt(socket.IPPROTO_IP, _IP_BIND_ADDRESS_NO_PORT, 1)
                 sock.bind((wanted.host, 0))
