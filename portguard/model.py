@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     RangeName = Literal["well-known", "registered", "dynamic"]
     Origin = Literal["declared", "environment", "dotenv", "lease"]
     Severity = Literal["error", "warning"]
-    KillStatus = Literal["planned", "freed", "respawned", "still-held", "refused", "declined", "nobody"]
+    KillStatus = Literal["planned", "freed", "respawned", "still-held", "unknown", "refused", "declined", "nobody"]
 
 PROTOCOLS: tuple[Protocol, ...] = ("tcp", "udp")
 VERDICTS: tuple[Verdict, ...] = ("free", "ours", "conflict", "unavailable", "unknown")
@@ -504,7 +504,8 @@ class KillPort(NamedTuple):
     """What `kill` would do, or did, about one port; `target` is what was typed, `hosts` are as declared ones.
 
     `holders` had it at first, `successors` have it now: the same, or whoever came after them. `actions` is empty where
-    nothing may be ended; then `message` says why and `hint` what to do instead.
+    nothing may be ended; then `message` says why and `hint` what to do instead. "unknown" is the status where it was
+    done, and no look or bind could tell what came of it.
     """
 
     target: str

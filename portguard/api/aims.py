@@ -280,11 +280,14 @@ class Aims:
         """Return what is known about a process that might be ended."""
         stat = self._get_everyone().get(pid)
         cgroup = origin.cgroup_of(pid)
+        is_unread = not cgroup or pid in self.engines.ungrouped
         return Suspect(
             processes.describe(pid),
             processes.uids_of(pid),
             is_kernel=stat is not None and stat.is_kernel,
             container_id=attribution.container_id_of(cgroup),
+            # Where there are control groups, every process has one.
+            is_group_unreadable=is_unread and origin.cgroup_of(self.me.pid) != "",
         )
 
     def name_of(self, pid: int) -> str:

@@ -82,7 +82,7 @@ def check_project(
             chosen += targets.select(project.declarations, [target], where)
     run = _Check(project, environ, is_strict=strict)
     ports = run.ports(chosen if asked else project.declarations)
-    notes = (*project.notes, *run.silent())
+    notes = (*project.notes, *run.unread(), *run.silent())
     return CheckReport(project.config, project.sources, ports, verdicts.exit_code(ports, strict=strict), notes)
 
 
@@ -122,6 +122,11 @@ class _Check:
             for protocol in item.protocols:
                 entries.setdefault((item.name, protocol), item)
         return tuple(self._entry(item, protocol) for (_, protocol), item in entries.items())
+
+    def unread(self) -> tuple[Note, ...]:
+        """Return what could not be read of what is handed out, unless the project says so already."""
+        is_told = any(note.id == "leases" for note in self._project.notes)
+        return self._known.notes if self._known is not None and not is_told else ()
 
     def silent(self) -> tuple[Note, ...]:
         """Return what the engines, where they were asked anyway, say of our containers that publish nothing."""

@@ -15,8 +15,8 @@ import sys
 from portguard import __version__
 from portguard._contexts import suppress
 from portguard.errors import StateError
-from portguard.leases.directory import open_directory
-from portguard.leases.files import open_private
+from portguard.leases.directory import close, open_directory
+from portguard.leases.files import open_private, remove
 from portguard.model import Config, Declaration, Source
 
 TYPE_CHECKING = False
@@ -87,7 +87,7 @@ def _recalled(place: str, name: str, key: tuple[Any, ...]) -> Config | None:
     except (OSError, StateError):
         return None
     finally:
-        _close(directory)
+        close(directory)
     try:
         content = os.read(fd, _LONGEST)
     except OSError:
@@ -132,7 +132,7 @@ def _remember(place: str, name: str, key: tuple[Any, ...], config: Config) -> No
     if len(content) >= _LONGEST:
         return
     directory = -1
-    temporary = f"{name}.{os.getpid()}"
+    temporary = f"{name}.new"  # one name: whoever is killed leaves one, which the next one removes
     try:
         _make(place)
         directory = open_directory(place, create=False)
@@ -146,10 +146,11 @@ def _remember(place: str, name: str, key: tuple[Any, ...], config: Config) -> No
         else:
             os.replace(os.path.join(place, temporary), os.path.join(place, name))
     except (OSError, StateError):
-        with suppress(OSError):
-            os.unlink(os.path.join(place, temporary))
+        if directory >= 0 or os.name == "nt":
+            with suppress(OSError):
+                remove(place, directory, temporary)
     finally:
-        _close(directory)
+        close(directory)
 
 
 def _make(place: str) -> None:
@@ -163,8 +164,3 @@ def _make(place: str) -> None:
     if not os.path.isdir(base):
         os.mkdir(base, 0o700)
     os.mkdir(place, 0o700)
-
-
-def _close(directory: int) -> None:
-    if directory >= 0:
-        os.close(directory)

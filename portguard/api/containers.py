@@ -50,6 +50,7 @@ class Engines:
         # Processes behind which there is nothing more, by the id of their record, which sockets share.
         self._plain: dict[int, tuple[Process, ...]] = {}
         self.running: dict[str, Running] = {}
+        self.ungrouped: set[int] = set()  # processes whose control group could not be read
 
     def answer(self) -> Answer:
         """Return what runs; never raises."""
@@ -136,6 +137,8 @@ class Engines:
         """Return the unit and the container that the process's control group tells; read and understood once."""
         if pid not in self._groups:
             text = origin.cgroup_of(pid)
+            if not text:
+                self.ungrouped.add(pid)
             if text not in self._parsed:
                 self._parsed[text] = attribution.unit_of(text), attribution.container_id_of(text)
             self._groups[pid] = self._parsed[text]

@@ -15,7 +15,15 @@ import time
 
 from portguard._namedtuple import NamedTuple
 from portguard.api.place import has_declarations, working_directory
-from portguard.errors import ConfigError, LockTimeoutError, NoFreePortError, ProbeError, StateError, UsageError
+from portguard.errors import (
+    ConfigError,
+    LockTimeoutError,
+    LookupFailedError,
+    NoFreePortError,
+    ProbeError,
+    StateError,
+    UsageError,
+)
 from portguard.leases import directory, take
 from portguard.leases.table import MAX_TTL, PROTOCOL_BITS, Lease
 from portguard.model import PROTOCOLS, FreePort, FreeReport, Note
@@ -183,7 +191,7 @@ def _declared(cwd: str | None, environ: Mapping[str, str]) -> tuple[str, set[int
         found = project.load(here, None, environ, is_required=False)
     except ConfigError as error:
         return here, set(), [Note("config", f"the declared ports could not be left out: {error.messages[0]}")]
-    except UsageError as error:
+    except (UsageError, LookupFailedError) as error:
         return here, set(), [Note("config", f"the declared ports could not be left out: {error.message}")]
     spans = [range(item.port, (item.last_port or item.port) + 1) for item in found.declarations]
     return here, {number for span in spans for number in span} | {item.declared_port for item in found.declarations}, []
@@ -205,10 +213,13 @@ def _assigned(environ: Mapping[str, str], known: _Assigned | None = None) -> _As
     file = None
     try:
         path, host = directory.path_of(environ), kernel.machine_key()
+        where = os.path.join(path, directory.assignments_name(host))
         try:
-            status = os.stat(os.path.join(path, directory.assignments_name(host)), follow_symlinks=False)
-        except OSError:
+            status = os.stat(where, follow_symlinks=False)
+        except (FileNotFoundError, NotADirectoryError):
             return _Assigned(frozenset(), None)
+        except OSError as error:
+            raise directory.unusable(f"the assignments {where}", error.strerror) from error
         file = (status.st_ino, status.st_mtime_ns)  # it is replaced, never written to
         if known is not None and known.file == file:
             return known
@@ -250,16 +261,17 @@ def _take(
     undo: list[Callable[[], object]],
 ) -> tuple[Taken, StateError | None]:
     place: str | None = None
+    key = ""
     problem: StateError | None = None
-    key = kernel.host_key()
     wheel = candidates.candidates(pool, int.from_bytes(os.urandom(4), "little"))
     try:
+        key = kernel.host_key()
         place = directory.path_of(environ)
         if order.is_leased:
             there = place
             bits = sum(PROTOCOL_BITS[protocol] for protocol in set(order.protocols))
-            pid = os.getpid()
-            taker = Lease(0, pid, 0, alive.start_of(pid), kind=order.kind, directory=cwd)
+            started = alive.own_start() if order.ttl is None else alive.start_of(os.getpid())
+            taker = Lease(0, os.getpid(), 0, started, kind=order.kind, directory=cwd)
             taken = take.take(
                 place, key, order.number, wheel, refuse, ttl=order.ttl, protocols=bits, taker=taker,
                 is_alive=alive.may_live, keep=lambda taken: undo.append(lambda: take.release(there, key, taken)),
@@ -275,6 +287,9 @@ def _take(
         raise
     except StateError as error:
         problem = error
+        for step in undo:  # it may have been written down, and not be sure to stay
+            step()
+        undo.clear()
         wheel = candidates.candidates(pool, int.from_bytes(os.urandom(4), "little"))
     taken = take.choose_unleased(place, key, order.number, wheel, refuse, is_alive=alive.may_live)
     return taken, problem if order.is_leased else None

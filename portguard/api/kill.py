@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 _SETTLE = 0.3  # seconds in which a freed port must stay free
 _SETTLE_WATCHED = 2.0  # the same, where something might start its holder again
 _STEP = 0.05  # seconds
+_EXIT_CODES = {"planned": 0, "freed": 0, "unknown": 3}
 
 
 def kill(
@@ -51,8 +52,9 @@ def kill(
     Everything else is refused, with the reason. `ask` is given the plan, and returns the names that were confirmed
     besides, or None for no. `dry_run` returns the plan.
 
-    Exit code 0 when every port was freed (or, as a plan, could be), else 1, also where nobody was. Raises UsageError
-    for what is no port, LookupFailedError where no socket table, or for `tree` no process table, can be read.
+    Exit code 0 when every port was freed (or, as a plan, could be), 1 when one was not, also where nobody was, 3 when
+    that could not be told. Raises UsageError for what is no port, LookupFailedError where no socket table, or for
+    `tree` no process table, can be read.
     """
     if not ports:
         raise UsageError("no port is given", "name one: portguard kill 3000")
@@ -82,8 +84,7 @@ def kill(
 
 
 def _report(ports: Sequence[KillPort], notes: tuple[Note, ...]) -> KillReport:
-    is_good = all(port.status in ("planned", "freed") for port in ports)
-    return KillReport(tuple(ports), 0 if is_good else 1, notes)
+    return KillReport(tuple(ports), verdicts.worst(_EXIT_CODES.get(port.status, 1) for port in ports), notes)
 
 
 class _Acting:
@@ -110,7 +111,10 @@ class _Acting:
         for aim in aims:
             if aim.port.target in ends:
                 failures = [failure for action in aim.port.actions for failure in done[action]]
-                outcomes.append(self._outcome(aim, ends[aim.port.target], failures))
+                try:
+                    outcomes.append(self._outcome(aim, ends[aim.port.target], failures))
+                except LookupFailedError as error:
+                    outcomes.append(_unknown(aim.port, error.message, failures))
             else:
                 stranger = next((action for action in aim.port.actions if not _is_confirmed(action, names)), None)
                 outcomes.append(aim.port if stranger is None else self._unconfirmed(aim.port, stranger))
@@ -133,7 +137,10 @@ class _Acting:
         is_tree = self._is_tree and len(deed.members) > 1
 
         def is_done() -> bool:
-            return not is_tree and not any(keys_of(aim.old) & keys_of(rows_of(aim.target)) for aim in aims)
+            try:
+                return not is_tree and not any(keys_of(aim.old) & keys_of(rows_of(aim.target)) for aim in aims)
+            except LookupFailedError:
+                return False
 
         return ending.end(deed.members, is_done, force=self._is_forced)
 
@@ -150,7 +157,11 @@ class _Acting:
             holders = self._found.engines.attribute(search.with_owners(rows, None))
         else:
             wanted = addresses.expand(target.hosts)
-            if verdicts.combine(target.hosts, probe_all(protocol, wanted, target.port)[0]) != "busy":
+            outcomes, errors = probe_all(protocol, wanted, target.port)
+            outcome = verdicts.combine(target.hosts, outcomes)
+            if outcome == "failed":
+                return _unknown(aim.port, f"no bind could be tried: {', '.join(errors.values())}", failures)
+            if outcome != "busy":
                 ended = "; ".join(
                     f"{'ended' if action.pids else 'stopped'} {action.text}" for action in aim.port.actions
                 )
@@ -205,6 +216,12 @@ class _Acting:
         name = action.name if action.name.isprintable() else (action.id or "")[:12]
         command = again([port.target], force=self._is_forced, tree=self._is_tree, confirm=[name])
         return port._replace(status="refused", message=message, hint=f"if it is meant: {command}")
+
+
+def _unknown(port: KillPort, reason: str, failures: Sequence[str]) -> KillPort:
+    """Return the entry of a port for which everything was done, and whose state nothing could tell."""
+    told = "; ".join((f"what came of it cannot be told: {reason}", *failures))
+    return port._replace(status="unknown", message=told, hint=f"see: portguard check {typed(port.target)}")
 
 
 def again(

@@ -72,11 +72,11 @@ def is_gone(item: Assignment) -> bool:
     """Whether there is no such checkout any more: no directory, or another repository's in its place."""
     try:
         os.stat(item.directory)
+        return bool(item.common) and not numbers.is_own(item, numbers.checkout_of(item.directory))
     except (FileNotFoundError, NotADirectoryError):
         return True
-    except OSError:
+    except (OSError, LookupFailedError):
         return False  # there may be something that cannot be seen
-    return bool(item.common) and not numbers.is_own(item, numbers.checkout_of(item.directory))
 
 
 def _list(environ: Mapping[str, str]) -> list[_Listed]:

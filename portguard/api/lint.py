@@ -166,7 +166,9 @@ class _Linted:
             except dotenv.DotenvError as error:
                 self._add(ConfigError((f"{self._show(path)}:{error.line}: {error.what}",)), path)
                 continue
-            except (OSError, ValueError):
+            except (OSError, ValueError) as error:
+                reason = error.strerror if isinstance(error, OSError) else error
+                self._add(ConfigError((f"{self._show(path)}: cannot be read: {reason}",)), path)
                 continue
             if values is None:
                 continue
@@ -191,7 +193,8 @@ class _Linted:
                 place = self._show(path) if error.line is None else f"{self._show(path)}:{error.line}"
                 self._add(ConfigError((f"{place}: {error.what}",)), path)
                 continue
-            except OSError:
+            except OSError as error:
+                self._add(ConfigError((f"{self._show(path)}: cannot be read: {error.strerror}",)), path)
                 continue
             if ports is not None:
                 sources.append(path)

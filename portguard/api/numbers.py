@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 
 from portguard._namedtuple import NamedTuple
-from portguard.errors import NoFreePortError, PortguardError, StateError
+from portguard.errors import LookupFailedError, NoFreePortError, PortguardError, StateError
 from portguard.leases import directory
 from portguard.model import Checkout, Note
 from portguard.rules import candidates, ranges
@@ -37,11 +37,14 @@ class Numbers(NamedTuple):
 
 
 def checkout_of(path: str) -> Checkout:
-    """Return the checkout that the project in the directory `path` belongs to; without git the directory itself."""
+    """Return the checkout that the project in the directory `path` belongs to; without git the directory itself.
+
+    Raises LookupFailedError where git's files cannot be read.
+    """
     from portguard.system import git  # only where something can be moved
 
     real = os.path.realpath(path)
-    worktree = git.worktree_of(real)
+    worktree = git.worktree_of(real, is_strict=True)
     if worktree is None:
         return Checkout(real, "", real, False)
     return Checkout(worktree.root, worktree.common, real, worktree.is_linked)
@@ -58,14 +61,17 @@ def is_in(directory: str, root: str) -> bool:
     if not f"{directory}{os.sep}".startswith(below):
         # What is written down may be cut.
         return len(os.fsencode(directory)) >= _CUT and below.startswith(directory)
-    place = checkout_of(directory)
+    try:
+        place = checkout_of(directory)
+    except LookupFailedError:
+        return False
     return place.root == root or not place.common
 
 
 def known(environ: Mapping[str, str]) -> tuple[Assignment, ...]:
     """Return all assignments of this host. Raises StateError when there is a store that cannot be read."""
     path = directory.path_of(environ)
-    if not os.path.lexists(path):  # most have none, and what it takes to read one costs
+    if not directory.is_there(path):  # most have none, and what it takes to read one costs
         return ()
     from portguard.leases import assignments
 
@@ -162,7 +168,7 @@ class _Chooser:
         """Return what `take` would give now. Raises NoFreePortError, StateError."""
         from portguard.leases import assignments, table  # not for those that have their numbers
 
-        found = assignments.read(self._path, kernel.machine_key()) if os.path.lexists(self._path) else ()
+        found = assignments.read(self._path, kernel.machine_key())
         with table.readable(self._path, kernel.host_key(), is_alive=_may_live()) as leases:
             return {item.name: item.port for item in self._choose(items, found, leases)}
 

@@ -204,7 +204,8 @@ def _dotenv_text(path: str, cwd: str) -> str | None:
         return regular.read(path)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
-        raise ConfigError((f"{shown(path, cwd)}: cannot be read: {reason}",)) from error
+        hint = "make it readable, or set the variables in the environment instead"
+        raise ConfigError((f"{shown(path, cwd)}: cannot be read: {reason}",), hint) from error
 
 
 def _dotenv(text: str, path: str, cwd: str, environ: Mapping[str, str], wish: Wish) -> dict[str, tuple[str, int]]:

@@ -10,6 +10,7 @@ import os
 from portguard._namedtuple import NamedTuple
 from portguard.errors import StateError
 from portguard.leases import directory, glance
+from portguard.model import Note
 from portguard.system import kernel
 
 TYPE_CHECKING = False
@@ -22,30 +23,35 @@ if TYPE_CHECKING:
 
 
 class Known(NamedTuple):
-    """What is handed out of the numbers that were asked about: living processes' leases, and checkouts' own numbers."""
+    """What is handed out of the numbers that were asked about: living processes' leases, and checkouts' own numbers.
+
+    `notes` say what there is and could not be read.
+    """
 
     leases: Mapping[int, Lease]
     assignments: Mapping[int, Assignment]
+    notes: tuple[Note, ...] = ()
 
 
 _NOTHING = Known({}, {})
 
 
 def look(ports: Collection[int], environ: Mapping[str, str]) -> Known:
-    """Return what is known of `ports`, in one look; nothing where there is no store, or none that can be read."""
+    """Return what is known of `ports`, in one look; nothing where there is no store."""
     found = _handed_out(ports, environ)
     if not found.leases:
         return found
     from portguard.system import alive
 
     return found._replace(
-        leases={port: lease for port, lease in found.leases.items() if alive.is_alive(lease.pid, lease.started)}
+        leases={port: lease for port, lease in found.leases.items() if alive.seems_alive(lease.pid, lease.started)}
     )
 
 
 def is_handed_out(port: int, environ: Mapping[str, str]) -> bool:
     """Whether somebody was given `port`, for a while, for the life of a process, or as a checkout's own number."""
-    return any(_handed_out((port,), environ))
+    found = _handed_out((port,), environ)
+    return bool(found.leases or found.assignments)
 
 
 def _handed_out(ports: Collection[int], environ: Mapping[str, str]) -> Known:
@@ -53,9 +59,17 @@ def _handed_out(ports: Collection[int], environ: Mapping[str, str]) -> Known:
         path = directory.path_of(environ)
     except StateError:
         return _NOTHING
-    if not os.path.lexists(path):  # most have none
-        return _NOTHING
-    return Known(_leased(path, ports), _assigned(path, ports))
+    leases: dict[int, Lease] = {}
+    assigned: dict[int, Assignment] = {}
+    try:
+        if not directory.is_there(path):  # most have none
+            return _NOTHING
+        leases = _leased(path, ports)
+        assigned = _assigned(path, ports)
+    except StateError as error:
+        note = Note("leases", f"who else has these numbers could not be read: {error.message}")
+        return Known(leases, assigned, (note,))
+    return Known(leases, assigned)
 
 
 def _leased(path: str, ports: Collection[int]) -> dict[int, Lease]:
@@ -65,21 +79,18 @@ def _leased(path: str, ports: Collection[int]) -> dict[int, Lease]:
     from portguard.leases import table  # rarely is one of them leased
     from portguard.system import alive
 
-    with table.readable(path, key, is_alive=alive.is_alive) as found:
+    with table.readable(path, key, is_alive=alive.seems_alive, is_required=True) as found:
         leases = {port: found.lease(port) for port in ports} if found is not None else {}
     return {port: lease for port, lease in leases.items() if lease}
 
 
 def _assigned(path: str, ports: Collection[int]) -> dict[int, Assignment]:
     host = kernel.machine_key()
-    if not os.path.lexists(os.path.join(path, directory.assignments_name(host))):
+    if not directory.is_there(os.path.join(path, directory.assignments_name(host))):
         return {}
     from portguard.leases import assignments  # most have none
 
-    try:
-        return {item.port: item for item in assignments.read(path, host) if item.port in ports}
-    except StateError:
-        return {}
+    return {item.port: item for item in assignments.read(path, host) if item.port in ports}
 
 
 def find(item: Declaration, protocol: Protocol, known: Known, here: Callable[[], Checkout]) -> Rival | None:

@@ -125,6 +125,7 @@ class _Taking:
         self._environ = environ
         self._notes = list(notes)
         self._undo: list[Callable[[], object]] = []
+        self._before: dict[int, Lease] = {}  # what somebody had for a while
         self._here = project.checkout or numbers.checkout_of(projects.directory_of(project))
 
     def ready(self, *, held: bool, passed: bool) -> Ready:
@@ -144,15 +145,18 @@ class _Taking:
             self._undo.pop()()
 
     def _lease(self) -> None:
-        pid = os.getpid()
-        lease = table.Lease(table.FOR_LIFE, pid, 0, alive.start_of(pid), kind="run", directory=self._here.directory)
         try:
+            lease = table.Lease(
+                table.FOR_LIFE, os.getpid(), 0, alive.own_start(), kind="run", directory=self._here.directory
+            )
             place, key = directory.path_of(self._environ), kernel.host_key()
-            with table.locked(place, key, is_alive=alive.is_alive) as leases:
-                self._undo.append(lambda: _forget(place, key, lease))  # not sooner: it waits for the lock, too
+            with table.locked(place, key, is_alive=alive.seems_alive) as leases:
+                self._undo.append(
+                    lambda: _forget(place, key, lease, self._before)
+                )  # not sooner: it waits for the lock, too
                 for item in self._items:
                     there = leases.lease(item.port)
-                    if there is None or there.kind == "free" or not alive.is_alive(there.pid, there.started):
+                    if there is None or there.kind == "free" or not alive.seems_alive(there.pid, there.started):
                         self._write(leases, item, lease)
                     elif not item.optional and any(
                         rivals.of_lease(there, item, protocol, self._here) for protocol in item.protocols
@@ -169,9 +173,16 @@ class _Taking:
         there = leases.lease(item.port)
         if there is not None and there.pid == lease.pid:
             bits |= there.protocols
+        elif there is not None:
+            self._before[item.port] = there
         hosts = "" if "*" in item.hosts else ",".join(item.hosts)
         now = leases.clock()
-        write_all(leases, [item.port], lease._replace(protocols=bits, since=now, name=item.name, hosts=hosts))
+        try:
+            write_all(leases, [item.port], lease._replace(protocols=bits, since=now, name=item.name, hosts=hosts))
+        except OSError:
+            if there is not None:
+                leases.write(item.port, there)
+            raise
 
     def _hold(self) -> None:
         sockets: list[_socket.socket] = []
@@ -192,8 +203,9 @@ class _Taking:
                 pid = hold.detach(sockets, pid=os.getpid())
                 started = alive.start_of(pid)
                 self._undo.append(lambda: signals.terminate(pid, started))
-        except OSError as error:
-            self._notes.append(Note("unheld", f"the ports are not held: {error.strerror}"))
+        except (OSError, StateError) as error:
+            reason = error.strerror if isinstance(error, OSError) else error.message
+            self._notes.append(Note("unheld", f"the ports are not held: {reason}"))
         finally:
             listeners.close(sockets)
 
@@ -224,10 +236,13 @@ class _Taking:
         return tuple(sockets)
 
 
-def _forget(place: str, key: str, lease: Lease) -> None:
+def _forget(place: str, key: str, lease: Lease, before: Mapping[int, Lease]) -> None:
+    """Give back what was taken, to whom it was handed out before."""
     import contextlib  # only when the command could not be started
 
     with contextlib.suppress(PortguardError, OSError), table.locked(place, key) as leases:
         for port, there in leases.leases().items():
             if (there.kind, there.pid, there.started) == (lease.kind, lease.pid, lease.started):
                 leases.clear(port)
+                if port in before:
+                    leases.write(port, before[port])

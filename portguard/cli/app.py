@@ -325,7 +325,7 @@ def build(commands: Mapping[str, Callable[..., int]]) -> typer.Typer:
         """Stop what listens on a port, and nothing else; or say why not.
 
         Containers and systemd units are stopped through what runs them. Exits 0 when the ports were freed, 1 when one
-        was not, or had nobody to stop.
+        was not, or had nobody to stop, 3 when what came of it could not be told.
         """
         return commands["kill"](
             ports=list(ports),

@@ -38,10 +38,14 @@ def run(
 
 
 def _tell(report: CheckReport, kind: str) -> None:
-    """Write the answer in a format; the notes, which only JSON has a place for, as messages. Raises OutputError."""
+    """Write the answer in a format; the notes, those of ports unless JSON has them, as messages. Raises OutputError."""
     if kind == "json":
         from portguard.render import documents  # json costs 0.7 x the interpreter's start
 
+        if report.notes:
+            from portguard.render import text  # rarely needed
+
+            output.message(text.notes(report.notes))
         output.answer(documents.document("check", report.exit_code, documents.check(report)))
         return
     from portguard.render import text  # not in JSON

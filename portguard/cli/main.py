@@ -123,15 +123,35 @@ def _printable(text: str) -> str:
 
 def _fail(words: Sequence[str], exit_code: int, code: str, messages: Sequence[str], hint: str | None) -> int:
     """Say what went wrong: a document on standard output where one was asked for, sentences on standard error."""
-    from portguard.cli import output  # only on the way out
-    from portguard.render import text  # only on the way out
+    is_told = False
+    try:
+        from portguard.cli import output  # only on the way out
+        from portguard.render import text  # only on the way out
 
-    output.message(text.error(messages, hint))
-    _answer(words, exit_code, code, messages, hint)
+        output.message(text.error(messages, hint))
+        is_told = True
+        _answer(words, exit_code, code, messages, hint)
+    except (OSError, MemoryError, ImportError):  # where nothing more can be loaded, the bare sentence is left
+        if not is_told:
+            os.write(2, "".join(f"portguard: {message}\n" for message in messages).encode("ascii", "backslashreplace"))
     return exit_code
 
 
+def _is_short(error: Exception) -> bool:
+    """Whether the system had no descriptor or no memory left: nobody's mistake, and none of ours."""
+    import errno  # only on the way out
+
+    if isinstance(error, ImportError):  # dlopen(3): the file's name, and what was refused
+        return str(error).startswith(f"{error.path}: ")
+    is_refused = isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+    return is_refused or isinstance(error, MemoryError)
+
+
 def _bug(words: Sequence[str], error: Exception) -> int:
+    if _is_short(error):
+        reason = (error.strerror if isinstance(error, OSError) else str(error)) or "out of memory"
+        hint = "see what is exhausted: ulimit -a"
+        return _fail(words, _code(words, 3), "system", [f"the system has not enough left for this: {reason}"], hint)
     from portguard import __version__  # only on the way out
 
     if os.environ.get("PORTGUARD_DEBUG") == "1":

@@ -6,7 +6,7 @@ import errno
 import os
 import sys
 
-from portguard.errors import OutputError, UsageError
+from portguard.errors import LookupFailedError, OutputError, UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -36,10 +36,10 @@ def _discard_rest(stream: TextIO) -> None:
     """Make what is left in the buffer go nowhere: the interpreter writes it at its end, and may wait or fail there."""
     try:
         null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, stream.fileno())
+        os.close(null)
     except OSError:
-        return  # a root directory without /dev
-    os.dup2(null, stream.fileno())
-    os.close(null)
+        return  # a root directory without /dev, or nothing can be opened any more
 
 
 def message(text: str) -> None:
@@ -53,12 +53,29 @@ def message(text: str) -> None:
 
 
 def _write(stream: TextIO, text: str) -> None:
+    """Write all of it, now. Raises OSError."""
+    encoding = stream.encoding or "utf-8"
     try:
-        stream.write(text)
+        data = text.encode(encoding, stream.errors or "strict")
     except UnicodeEncodeError:
-        encoding = stream.encoding
-        stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
+        data = text.encode(encoding, "backslashreplace")
     stream.flush()
+    try:
+        fd = stream.fileno() if os.name == "posix" else -1
+    except (OSError, ValueError):
+        fd = -1  # what stands in for it in memory
+    if fd < 0:
+        stream.write(data.decode(encoding, stream.errors or "strict"))
+        stream.flush()
+        return
+    # Not by the stream: unbuffered (PYTHONUNBUFFERED) it loses what is not taken at once, without a word.
+    while data:
+        try:
+            data = data[os.write(fd, data) :]
+        except BlockingIOError:  # somebody has made the pipe so
+            import select  # rarely needed
+
+            select.select((), (fd,), ())
 
 
 def wants_colour() -> bool:
@@ -101,4 +118,7 @@ def repository() -> str:
     from portguard.api.numbers import checkout_of  # only for annotations
 
     directory = working_directory()
-    return checkout_of(directory).root if directory else ""
+    try:
+        return checkout_of(directory).root if directory else ""
+    except LookupFailedError:
+        return directory

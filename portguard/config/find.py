@@ -21,6 +21,9 @@ FILE_NAME = "portguard.toml"
 PYPROJECT = "pyproject.toml"
 SIZE_LIMIT = 64 * 1024  # bytes
 _LONGEST_LOOK = 4 * 1024 * 1024  # bytes; how far a pyproject.toml is searched for our table
+# The file is there, and at another time it could be read; every other refusal says that it is not for us.
+_PASSING = (errno.EINTR, errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ESTALE)
+_UNREADABLE = "make it readable, or name another one: --config FILE"
 _CHECKOUT_MARKS = (".git", ".hg")  # .git is a file in a linked worktree
 
 
@@ -129,14 +132,16 @@ def distrust(path: str, *, cwd: str, root: str | None) -> str | None:
 
 
 def _read(path: str, *, optional: bool) -> bytes | None:
-    """Return the bytes of a regular file; None when there is none (or, if `optional`, none that can be read)."""
+    """Return the bytes of a regular file; None when there is none (or, if `optional`, none for this user)."""
     try:
         # O_NONBLOCK: opening a FIFO would wait for a writer.
         fd = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0))
     except OSError as error:
-        if error.errno in (errno.ENOENT, errno.ENOTDIR) or optional:
+        if error.errno in (errno.ENOENT, errno.ENOTDIR):
             return None
-        raise ConfigError((f"{path}: cannot be read: {error.strerror}",)) from error
+        if optional and error.errno not in _PASSING:
+            return None
+        raise ConfigError((f"{path}: cannot be read: {error.strerror}",), _UNREADABLE) from error
     try:
         status = os.fstat(fd)
         if not stat.S_ISREG(status.st_mode):
@@ -146,7 +151,7 @@ def _read(path: str, *, optional: bool) -> bytes | None:
         with open(fd, "rb", closefd=False) as file:
             data = file.read(_LONGEST_LOOK if optional else SIZE_LIMIT + 1)
     except OSError as error:
-        raise ConfigError((f"{path}: cannot be read: {error.strerror}",)) from error
+        raise ConfigError((f"{path}: cannot be read: {error.strerror}",), _UNREADABLE) from error
     finally:
         os.close(fd)
     if len(data) > SIZE_LIMIT:

@@ -124,6 +124,8 @@ def _read_to_end(process: subprocess.Popen[bytes], name: str, end: float) -> byt
                 raise LookupFailedError(f"{name} printed too much")
     except subprocess.TimeoutExpired as error:
         raise late from error
+    except OSError as error:
+        raise LookupFailedError(f"{name}: {error.strerror}") from error
     raise late
 
 

@@ -13,8 +13,8 @@ import time
 from portguard._contexts import contextmanager, suppress
 from portguard._namedtuple import NamedTuple
 from portguard.errors import StateError
-from portguard.leases.directory import assignments_name, open_directory, unusable
-from portguard.leases.files import close_locked, open_locked, open_private, set_aside
+from portguard.leases.directory import assignments_name, close, is_there, open_directory, unusable
+from portguard.leases.files import close_locked, open_locked, open_private, read_whole, remove, set_aside
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -51,15 +51,13 @@ def read(path: str, host: str) -> tuple[Assignment, ...]:
 
     Raises StateError when there is one that cannot be used.
     """
-    try:
-        os.lstat(path)
-    except OSError:
+    if not is_there(path):
         return ()
     directory = open_directory(path, create=False)
     try:
         return _parse(path, host, _content(path, directory, assignments_name(host)))[0]
     finally:
-        _close(directory)
+        close(directory)
 
 
 @contextmanager
@@ -81,7 +79,7 @@ def locked(path: str, host: str, *, deadline: float = _LOCK_DEADLINE) -> Iterato
     except OSError as error:
         raise unusable(f"the assignments {where}", error.strerror) from error
     finally:
-        _close(directory)
+        close(directory)
 
 
 class Book:
@@ -97,15 +95,22 @@ class Book:
         self._name = name
 
     def save(self, assignments: Iterable[Assignment]) -> None:
-        """Store exactly these. Raises OSError; then what was stored before still is."""
+        """Store exactly these. Raises StateError; then what was stored before still is."""
         kept = tuple(sorted(assignments))
+        try:
+            self._save(kept)
+        except OSError as error:
+            raise unusable(f"the assignments {os.path.join(self._path, self._name)}", error.strerror) from error
+        self.all = kept
+
+    def _save(self, kept: tuple[Assignment, ...]) -> None:
         if self._damaged is not None:
             set_aside(self._path, self._directory, self._name, self._damaged)
             self._damaged = None
         lines = [f"{_HEADER} {_VERSION}", *("\t".join(map(_escape, item)) for item in kept), ""]
         temporary = f"{self._name}.new"  # one name: whoever is killed leaves at most one, and the lock is held
         with suppress(FileNotFoundError):
-            self._unlink(temporary)
+            remove(self._path, self._directory, temporary)
         fd = open_private(self._path, self._directory, temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
         try:
             with open(fd, "wb") as file:
@@ -115,9 +120,8 @@ class Book:
             self._rename(temporary)
         except OSError:
             with suppress(OSError):
-                self._unlink(temporary)
+                remove(self._path, self._directory, temporary)
             raise
-        self.all = kept
 
     def _rename(self, temporary: str) -> None:
         if self._directory >= 0:
@@ -125,32 +129,23 @@ class Book:
         else:
             os.replace(os.path.join(self._path, temporary), os.path.join(self._path, self._name))
 
-    def _unlink(self, name: str) -> None:
-        if self._directory >= 0:
-            os.unlink(name, dir_fd=self._directory)
-        else:
-            os.unlink(os.path.join(self._path, name))
-
 
 def new(port: int, kind: str, name: str, checkout: Checkout) -> Assignment:
     """Return an assignment made now."""
     return Assignment(port, int(time.time()), kind, name, checkout.directory, checkout.root, checkout.common)
 
 
-def _close(directory: int) -> None:
-    if directory >= 0:
-        os.close(directory)
-
-
 def _content(path: str, directory: int, name: str) -> bytes:
+    fd = -1
     try:
         fd = open_private(path, directory, name, os.O_RDONLY)
+        return read_whole(fd, min(os.fstat(fd).st_size, _SIZE_LIMIT), 0)
     except FileNotFoundError:
         return b""
     except OSError as error:
         raise unusable(f"the assignments {os.path.join(path, name)}", error.strerror) from error
-    with open(fd, "rb") as file:
-        return file.read(_SIZE_LIMIT)
+    finally:
+        close(fd)
 
 
 def _parse(path: str, host: str, content: bytes) -> tuple[tuple[Assignment, ...], bool]:

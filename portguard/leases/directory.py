@@ -67,6 +67,26 @@ def _make(path: str) -> None:
         return  # somebody else made it just now, or it is no directory
 
 
+def is_there(path: str) -> bool:
+    """Whether there is anything at `path`, a place of the store. Raises StateError where that cannot be told."""
+    try:
+        os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as error:
+        raise unusable(f"the lease store {path}", error.strerror) from error
+    return True
+
+
+def close(fd: int) -> None:
+    """Let go of a descriptor that nothing was written through; -1 is none."""
+    try:
+        if fd >= 0:
+            os.close(fd)
+    except OSError:
+        return  # nothing is lost
+
+
 def open_directory(path: str, *, create: bool) -> int:
     """Return a descriptor of the directory, which is this user's own and which nobody else may write to.
 
@@ -75,6 +95,7 @@ def open_directory(path: str, *, create: bool) -> int:
     Raises StateError for any other kind, and when it cannot be made or opened. On Windows, where directories have no
     descriptors and profiles are private, it is only made, and -1 returned.
     """
+    fd = -1
     try:
         if create:
             os.makedirs(os.path.dirname(path), exist_ok=True)
@@ -83,14 +104,15 @@ def open_directory(path: str, *, create: bool) -> int:
         if os.name == "nt":
             return -1
         fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        status = os.fstat(fd)
     except OSError as error:
+        close(fd)
         reason = "it is a symbolic link" if os.path.islink(path) else error.strerror
         raise unusable(f"the lease directory {path}", reason) from error
-    status = os.fstat(fd)
     if status.st_uid != os.geteuid():
-        os.close(fd)
+        close(fd)
         raise StateError(f"the lease directory {path} belongs to another user (uid {status.st_uid})", _HINT)
     if stat.S_IMODE(status.st_mode) & 0o022:
-        os.close(fd)
+        close(fd)
         raise StateError(f"other users may write to the lease directory {path}", f"chmod 700 it, or {_HINT}")
     return fd

@@ -57,9 +57,34 @@ def open_locked(path: str, directory: int, name: str, deadline: float) -> int:
 
 
 def close_locked(fd: int) -> None:
-    """Unlock and close; explicitly, because a forked child may have inherited the descriptor, and with it the lock."""
-    _unlock(fd)
-    os.close(fd)
+    """Unlock and close; explicitly, because a forked child may have inherited the descriptor, and with it the lock.
+
+    Raises OSError when what was written is not sure to be stored.
+    """
+    try:
+        with suppress(OSError):  # closing unlocks as well
+            _unlock(fd)
+    finally:
+        os.close(fd)
+
+
+def read_whole(fd: int, size: int, offset: int) -> bytes:
+    """Return `size` bytes from `offset`, fewer only where the file ends. Raises OSError."""
+    data = read_at(fd, size, offset)
+    while len(data) < size:
+        more = read_at(fd, size - len(data), offset + len(data))
+        if not more:
+            if os.fstat(fd).st_size > offset + len(data):
+                raise OSError(errno.EIO, os.strerror(errno.EIO))
+            break
+        data += more
+    return data
+
+
+def write_whole(fd: int, data: bytes, offset: int) -> None:
+    """Write at `offset`. Raises OSError when not all of it is taken."""
+    if write_at(fd, data, offset) != len(data):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def _is_current(path: str, directory: int, name: str, fd: int) -> bool:
@@ -71,15 +96,28 @@ def _is_current(path: str, directory: int, name: str, fd: int) -> bool:
 
 
 def set_aside(path: str, directory: int, name: str, content: bytes) -> None:
-    """Keep a copy of what cannot be used, as `name`.corrupt-1 and so on."""
+    """Keep a copy of what cannot be used, as `name`.corrupt-1 and so on. Raises OSError; then there is no copy."""
     names = set(os.listdir(directory if directory >= 0 else path))
     stem = f"{name}.corrupt"
     unused = next(f"{stem}-{number}" for number in range(1, len(names) + 2) if f"{stem}-{number}" not in names)
-    aside = open_private(path, directory, unused, os.O_WRONLY | os.O_CREAT)
+    aside = open_private(path, directory, unused, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
     try:
-        os.write(aside, content)
-    finally:
-        os.close(aside)
+        try:
+            write_whole(aside, content, 0)
+        finally:
+            os.close(aside)
+    except OSError:
+        with suppress(OSError):
+            remove(path, directory, unused)
+        raise
+
+
+def remove(path: str, directory: int, name: str) -> None:
+    """Remove a file of the store. Raises OSError."""
+    if directory >= 0:
+        os.unlink(name, dir_fd=directory)
+    else:
+        os.unlink(os.path.join(path, name))
 
 
 if sys.platform == "win32":
@@ -95,6 +133,8 @@ if sys.platform == "win32":
         os.lseek(fd, offset, os.SEEK_SET)
         return os.write(fd, data)
 
+    _BUSY = (errno.EACCES, errno.EDEADLK)
+
     def _try_lock(fd: int) -> None:
         os.lseek(fd, _LOCK_OFFSET, os.SEEK_SET)
         msvcrt.locking(fd, msvcrt.LK_NBLCK, 1)
@@ -106,6 +146,7 @@ else:
     import fcntl
 
     read_at, write_at = os.pread, os.pwrite
+    _BUSY = (errno.EWOULDBLOCK,)  # EACCES is a security module's word, and no waiting helps
 
     def _try_lock(fd: int) -> None:
         # flock, not lockf: record locks are lost when any descriptor of the file is closed.
@@ -125,7 +166,7 @@ def _lock(fd: int, end: float, path: str) -> None:
         try:
             return _try_lock(fd)
         except OSError as error:
-            if error.errno not in (errno.EWOULDBLOCK, errno.EACCES, errno.EAGAIN, errno.EDEADLK):
+            if error.errno not in _BUSY:
                 raise
         now = time.monotonic()
         if now >= look:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import os
 
+from portguard.leases.directory import close
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -38,4 +40,4 @@ def may_have(path: str, key: str, ports: Iterable[int]) -> bool:
     except OSError:
         return True
     finally:
-        os.close(fd)
+        close(fd)

@@ -9,7 +9,6 @@ runs forwards (CLOCK_BOOTTIME), so that setting the wall clock changes nothing.
 
 from __future__ import annotations
 
-import errno
 import os
 import struct
 import time
@@ -17,8 +16,16 @@ import time
 from portguard._contexts import contextmanager, suppress
 from portguard._namedtuple import NamedTuple
 from portguard.errors import StateError
-from portguard.leases.directory import open_directory, unusable
-from portguard.leases.files import LOCK_DEADLINE, close_locked, open_locked, open_private, read_at, set_aside, write_at
+from portguard.leases.directory import close, is_there, open_directory, unusable
+from portguard.leases.files import (
+    LOCK_DEADLINE,
+    close_locked,
+    open_locked,
+    open_private,
+    read_whole,
+    set_aside,
+    write_whole,
+)
 from portguard.leases.glance import END_SIZE, ENDS_AT, name_of
 
 TYPE_CHECKING = False
@@ -75,15 +82,15 @@ def nobody_is_known_dead(_pid: int, _started: int) -> bool:
 
 
 class Table:
-    """An open table. Use it inside `locked()`; reading alone needs no lock.
+    """An open table, whose `name` messages have. Use it inside `locked()`; reading alone needs no lock.
 
-    `is_alive(pid, started)` tells whether the process that took a lease for its life still lives.
+    `is_alive(pid, started)` tells whether the process that took a lease for its life still lives. What reads raises
+    StateError where that fails.
     """
 
-    def __init__(
-        self, fd: int, clock: Callable[[], int], is_alive: Callable[[int, int], bool] = nobody_is_known_dead
-    ) -> None:
+    def __init__(self, fd: int, name: str, clock: Callable[[], int], is_alive: Callable[[int, int], bool]) -> None:
         self._fd = fd
+        self._name = name
         self.clock = clock
         self._is_alive = is_alive
 
@@ -96,7 +103,7 @@ class Table:
         if not ports:
             return
         first, size = min(ports), (max(ports) - min(ports) + 1) * END_SIZE
-        ends = memoryview(read_at(self._fd, size, ENDS_AT + first * END_SIZE).ljust(size, b"\0")).cast("Q")
+        ends = memoryview(self._read(size, ENDS_AT + first * END_SIZE).ljust(size, b"\0")).cast("Q")
         now = self.clock()
         latest = now + MAX_TTL * 1000
         for port in [port for port in ports if not now < ends[port - first] <= latest]:
@@ -108,7 +115,7 @@ class Table:
 
         An end further away than any lease lasts is damage, or another clock's; it counts as expired.
         """
-        data = read_at(self._fd, END_SIZE, ENDS_AT + port * END_SIZE)
+        data = self._read(END_SIZE, ENDS_AT + port * END_SIZE)
         expires = _END.unpack(data)[0] if len(data) == END_SIZE else 0
         if expires != FOR_LIFE and not 0 < expires - self.clock() <= MAX_TTL * 1000:
             return None
@@ -117,11 +124,11 @@ class Table:
 
     def leases(self) -> dict[int, Lease]:
         """Return all unexpired leases by port."""
-        data = read_at(self._fd, _PORTS * END_SIZE, ENDS_AT)
+        data = self._read(_PORTS * END_SIZE, ENDS_AT)
         return {port: lease for port in _with_end(data) if (lease := self.lease(port)) is not None}
 
     def _record(self, port: int, expires: int) -> Lease:
-        data = read_at(self._fd, _RECORD_SIZE, _RECORDS_AT + port * _RECORD_SIZE).ljust(_RECORD_SIZE, b"\0")
+        data = self._read(_RECORD_SIZE, _RECORDS_AT + port * _RECORD_SIZE).ljust(_RECORD_SIZE, b"\0")
         since, started, pid, protocols, kind = _RECORD.unpack_from(data)
         name, hosts, directory = map(os.fsdecode, (*data[_RECORD.size :].split(b"\0", 3), b"", b"")[:3])
         known = KINDS[kind] if kind < len(KINDS) else KINDS[0]
@@ -133,16 +140,18 @@ class Table:
         # Hosts that are cut would say less than they mean; none says all.
         hosts = os.fsencode(lease.hosts) if len(lease.hosts) < _WORD_SIZE else b""
         data += os.fsencode(lease.name)[:_WORD_SIZE] + b"\0" + hosts + b"\0" + os.fsencode(lease.directory)
-        self._write(data[: _RECORD_SIZE - 1].ljust(_RECORD_SIZE, b"\0"), _RECORDS_AT + port * _RECORD_SIZE)
-        self._write(_END.pack(lease.expires), ENDS_AT + port * END_SIZE)
+        write_whole(self._fd, data[: _RECORD_SIZE - 1].ljust(_RECORD_SIZE, b"\0"), _RECORDS_AT + port * _RECORD_SIZE)
+        write_whole(self._fd, _END.pack(lease.expires), ENDS_AT + port * END_SIZE)
 
     def clear(self, port: int) -> None:
         """End the lease on `port`, whosever it is. Raises OSError."""
-        self._write(_END.pack(0), ENDS_AT + port * END_SIZE)
+        write_whole(self._fd, _END.pack(0), ENDS_AT + port * END_SIZE)
 
-    def _write(self, data: bytes, offset: int) -> None:
-        if write_at(self._fd, data, offset) != len(data):
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    def _read(self, size: int, offset: int) -> bytes:
+        try:
+            return read_whole(self._fd, size, offset)
+        except OSError as error:
+            raise unusable(self._name, error.strerror) from error
 
     def release(self, port: int, lease: Lease) -> None:
         """Clear `port` if it still carries exactly this lease."""
@@ -184,14 +193,13 @@ def locked(
         fd = open_locked(path, directory, name, deadline)
         try:
             _check_header(path, directory, name, fd)
-            yield Table(fd, clock, is_alive)
+            yield Table(fd, _shown(path, name), clock, is_alive)
         finally:
             close_locked(fd)
     except OSError as error:
-        raise unusable(f"the lease table {os.path.join(path, name)}", error.strerror) from error
+        raise unusable(_shown(path, name), error.strerror) from error
     finally:
-        if directory >= 0:
-            os.close(directory)
+        close(directory)
 
 
 @contextmanager
@@ -211,13 +219,12 @@ def readable(
     try:
         fd = _open_readable(path, name_of(key))
     except StateError:
-        if is_required and os.path.lexists(path):
+        if is_required and is_there(path):
             raise
     try:
-        yield Table(fd, clock, is_alive) if fd >= 0 else None
+        yield Table(fd, _shown(path, name_of(key)), clock, is_alive) if fd >= 0 else None
     finally:
-        if fd >= 0:
-            os.close(fd)
+        close(fd)
 
 
 def _open_readable(path: str, name: str) -> int:
@@ -228,18 +235,17 @@ def _open_readable(path: str, name: str) -> int:
         fd = open_private(path, directory, name, os.O_RDONLY)
         version = _version_of(fd)
         if version is not None and version > _VERSION:
-            raise StateError(_newer(path, name), "update portguard")
+            raise StateError(f"{_shown(path, name)} is of a newer portguard", "update portguard")
         if version == _VERSION:
             fd, found = -1, fd
             return found
     except FileNotFoundError:
         pass
     except OSError as error:
-        raise unusable(f"the lease table {os.path.join(path, name)}", error.strerror) from error
+        raise unusable(_shown(path, name), error.strerror) from error
     finally:
-        for descriptor in (fd, directory):
-            if descriptor >= 0:
-                os.close(descriptor)
+        close(fd)
+        close(directory)
     return -1
 
 
@@ -252,23 +258,23 @@ def _check_header(path: str, directory: int, name: str, fd: int) -> None:
     if version == _VERSION and os.fstat(fd).st_size <= _SIZE_LIMIT:
         return
     if version is not None and version > _VERSION:
-        raise StateError(_newer(path, name), "update portguard")
+        raise StateError(f"{_shown(path, name)} is of a newer portguard", "update portguard")
     if version == _UNWRITTEN:
         _remove_dead_tables(directory, name)
     else:
         # Under the lock: copied aside and emptied in place, so that everybody goes on using one and the same file.
-        set_aside(path, directory, name, read_at(fd, _ASIDE_LIMIT, 0))
+        set_aside(path, directory, name, read_whole(fd, _ASIDE_LIMIT, 0))
     os.ftruncate(fd, 0)
-    write_at(fd, _HEADER.pack(_MAGIC, _VERSION, 0), 0)
+    write_whole(fd, _HEADER.pack(_MAGIC, _VERSION, 0), 0)
 
 
-def _newer(path: str, name: str) -> str:
-    return f"the lease table {os.path.join(path, name)} is of a newer portguard"
+def _shown(path: str, name: str) -> str:
+    return f"the lease table {os.path.join(path, name)}"
 
 
 def _version_of(fd: int) -> int | None:
     """Return the version of the table's format, None if it is no table."""
-    header = read_at(fd, _HEADER.size, 0)
+    header = read_whole(fd, _HEADER.size, 0)
     if not header.strip(b"\0"):
         return _UNWRITTEN
     magic, version, _ = _HEADER.unpack(header.ljust(_HEADER.size, b"\0"))

@@ -7,7 +7,7 @@ from itertools import islice
 
 from portguard._contexts import suppress
 from portguard._namedtuple import NamedTuple
-from portguard.errors import PortguardError
+from portguard.errors import PortguardError, StateError
 from portguard.leases.table import FOR_LIFE, Lease, locked, nobody_is_known_dead, readable
 
 TYPE_CHECKING = False
@@ -59,14 +59,14 @@ def take(
 
 
 def write_all(table: Table, ports: Iterable[int], lease: Lease) -> None:
-    """Put `lease` on all these ports, or on none. Raises OSError."""
+    """Put `lease` on all these ports, or on none. Raises OSError, StateError."""
     written = []
     try:
         for port in ports:
             written.append(port)
             table.write(port, lease)
     except BaseException:
-        with suppress(OSError):
+        with suppress(OSError, PortguardError):
             for port in written:
                 table.release(port, lease)
         raise
@@ -108,8 +108,10 @@ def choose_unleased(
     """Pick without leasing, past the ports leased in the store at `path`, as far as that can be read."""
     if path is None:
         return choose(None, count, candidates, refuse)
-    with readable(path, key, is_alive=is_alive) as table:
-        return choose(table, count, candidates, refuse)
+    rest = iter(candidates)
+    with suppress(StateError), readable(path, key, is_alive=is_alive) as table:
+        return choose(table, count, rest, refuse)
+    return choose(None, count, rest, refuse)
 
 
 def release(path: str, key: str, taken: Taken) -> None:

@@ -44,13 +44,14 @@ class Suspect(NamedTuple):
     """What is known about a process that would be ended.
 
     `uids` are its real, effective and saved user, None where they cannot be told; `container_id` is the container it
-    runs in, by its control group.
+    runs in, by its control group, which may be unreadable.
     """
 
     process: Process
     uids: Collection[int] | None
     is_kernel: bool = False
     container_id: str | None = None
+    is_group_unreadable: bool = False
 
 
 class Me(NamedTuple):
@@ -109,6 +110,8 @@ def refuse(suspect: Suspect, me: Me, port: int, *, platform: str) -> Refusal | N
         return Refusal("it is a browser; close what listens there", by_hand)
     if HOLDER_NAME in names:
         return Refusal("it keeps a lease of portguard's", f"give it back: portguard leases release {port}")
+    if suspect.is_group_unreadable:
+        return Refusal("its control group cannot be read, so what it runs in is not known", by_hand)
     if suspect.container_id is not None and suspect.container_id != me.container_id:
         short = suspect.container_id[:12]
         return Refusal(f"it runs in container {short}", f"stop that with its engine: docker stop {short}")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 
+from portguard.errors import StateError
 from portguard.system import proc_stat
 
 TYPE_CHECKING = False
@@ -32,10 +33,18 @@ def start_of(pid: int, *, proc: str = "/proc", platform: str = sys.platform) -> 
             return int(psutil.Process(pid).create_time() * 1000)
         except (psutil.Error, OSError, ValueError):
             return 0
+    try:
+        return _ticks_of(pid, proc)
+    except OSError:
+        return 0
+
+
+def _ticks_of(pid: int, proc: str) -> int:
+    """Return what `start_of` does on Linux. Raises OSError where the process may be there, and cannot be looked at."""
     is_self = pid == os.getpid()
     if not is_self and _is_foreign(proc):
         return 0
-    found = proc_stat.read("self" if is_self else pid, proc=proc)
+    found = proc_stat.look("self" if is_self else pid, proc=proc)
     return 0 if found is None or found.is_ended else token_of(found, proc=proc)
 
 
@@ -44,16 +53,34 @@ def token_of(stat: ProcessStat, *, proc: str = "/proc") -> int:
     return _namespace(proc) << _NAMESPACE_SHIFT | stat.started & _TICKS
 
 
+def own_start() -> int:
+    """Return when this process started, by which others will know that it lives. Raises StateError."""
+    started = start_of(os.getpid())
+    if started == 0:
+        raise StateError("nobody could tell that this process lives: its start cannot be read", "see /proc/self/stat")
+    return started
+
+
 def is_alive(pid: int, started: int) -> bool:
     """Whether the process that started then provably still runs; one whose start is not known (0) counts as dead."""
     return started != 0 and pid > 0 and start_of(pid) == started
 
 
+def seems_alive(pid: int, started: int) -> bool:
+    """Do as `is_alive`; but a process that is in sight, and could not be looked at just now, is not taken for dead."""
+    if sys.platform != "linux" or started == 0 or pid <= 0:
+        return is_alive(pid, started)
+    try:
+        return _ticks_of(pid, "/proc") == started
+    except OSError:
+        return True
+
+
 def may_live(pid: int, started: int) -> bool:
-    """Whether the process that started then may still run: it does, or it is out of sight. Dead if not known (0)."""
+    """Whether the process that started then may still run: it seems to, or is out of sight. Dead if not known (0)."""
     if started == 0 or pid <= 0:
         return False
-    return start_of(pid) == started or _is_out_of_sight(started)
+    return seems_alive(pid, started) or _is_out_of_sight(started)
 
 
 def _is_out_of_sight(started: int) -> bool:

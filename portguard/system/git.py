@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 
 from portguard._namedtuple import NamedTuple
+from portguard.errors import LookupFailedError
 
 _LIMIT = 4096  # bytes
 
@@ -26,39 +27,61 @@ class Worktree(NamedTuple):
     is_linked: bool = False
 
 
-def worktree_of(directory: str) -> Worktree | None:
-    """Return the checkout that `directory` (absolute) lies in, None when it lies in none that can be seen."""
+def worktree_of(directory: str, *, is_strict: bool = False) -> Worktree | None:
+    """Return the checkout that `directory` (absolute) lies in, None when it lies in none that can be seen.
+
+    If `is_strict`, raises LookupFailedError where git's files cannot be read: a linked one would pass for a main one.
+    """
     while True:
         mark = os.path.join(directory, ".git")
-        if os.path.lexists(mark):
-            return _worktree(directory, mark)
+        if _is_there(mark, is_strict=is_strict):
+            return _worktree(directory, mark, is_strict=is_strict)
         parent = os.path.dirname(directory)
         if parent == directory:
             return None
         directory = parent
 
 
-def _worktree(root: str, mark: str) -> Worktree:
+def _worktree(root: str, mark: str, *, is_strict: bool) -> Worktree:
     own = mark
+    is_strict &= os.path.isfile(mark)  # a directory is a main one's
     if os.path.isfile(mark):
-        named = _read(mark).removeprefix("gitdir: ")
+        named = _read(mark, is_strict=is_strict).removeprefix("gitdir: ")
         own = os.path.join(root, named)
-    common = _read(os.path.join(own, "commondir"))
-    head = _read(os.path.join(own, "HEAD"))
+    common = _read(os.path.join(own, "commondir"), is_strict=is_strict)
+    head = _read(os.path.join(own, "HEAD"), is_strict=False)
     branch = head.removeprefix("ref: refs/heads/") if head.startswith("ref: refs/heads/") else None
     return Worktree(root, branch, os.path.realpath(os.path.join(own, common)), bool(common))
 
 
-def _read(path: str) -> str:
-    """Return what the file says, "" where it cannot be read, or says what no path and no branch can be."""
+def _is_there(path: str, *, is_strict: bool) -> bool:
+    try:
+        os.lstat(path)
+    except PermissionError:
+        return False  # of a directory further up
+    except OSError as error:
+        _excuse(path, error, is_strict=is_strict)
+        return False
+    return True
+
+
+def _read(path: str, *, is_strict: bool) -> str:
+    """Return what the file says, "" where there is none, or it says what no path and no branch can be."""
     try:
         fd = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0))
-    except OSError:
+        try:
+            content = os.read(fd, _LIMIT)
+        finally:
+            os.close(fd)
+    except OSError as error:
+        _excuse(path, error, is_strict=is_strict)
         return ""
-    try:
-        content = os.read(fd, _LIMIT)
-    except OSError:
-        return ""
-    finally:
-        os.close(fd)
     return "" if b"\0" in content else os.fsdecode(content).strip()
+
+
+def _excuse(path: str, error: OSError, *, is_strict: bool) -> None:
+    """Raise LookupFailedError, if `is_strict`, unless the error says that there is no such file."""
+    if is_strict and not isinstance(error, (FileNotFoundError, NotADirectoryError, IsADirectoryError)):
+        raise LookupFailedError(
+            f"which checkout this is cannot be told: {path}: {error.strerror}", "make it readable"
+        ) from error

@@ -1,9 +1,11 @@
-"""Settings of the running kernel. Reads /proc; a setting that cannot be read is None, never a guess."""
+"""Settings and identity of the running kernel. Reads /proc; a setting that cannot be read is None, never a guess."""
 
 from __future__ import annotations
 
 import os
 import sys
+
+from portguard.errors import StateError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,6 +29,28 @@ def read(path: str) -> str | None:
 def _is_number(text: str) -> bool:
     """Whether this is a number that may be about ports; Python takes no thousands of digits for one."""
     return text.isdigit() and len(text) <= len("65536")
+
+
+def _read_key(path: str) -> str:
+    """Return a word that names a file of the lease store, "" where this system does not tell it.
+
+    What is told to others, and could not be read just now, is no answer: with another name we would be alone with our
+    leases. Raises StateError.
+    """
+    try:
+        fd = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
+        try:
+            return os.read(fd, 256).decode("ascii", "replace").strip()
+        finally:
+            os.close(fd)
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
+        return ""
+    except OSError as error:
+        raise _unkeyed(path, error) from error
+
+
+def _unkeyed(path: str, error: OSError) -> StateError:
+    return StateError(f"which leases are this host's cannot be told: {path}: {error.strerror}", "try again")
 
 
 def ephemeral_range(proc: str = "/proc", platform: str = sys.platform) -> Range | None:
@@ -63,15 +87,19 @@ def unprivileged_port_start(proc: str = "/proc", platform: str = sys.platform) -
 def host_key(proc: str = "/proc", platform: str = sys.platform) -> str:
     """Return what ports belong to: this boot's id and this network namespace, as one file-name-safe word.
 
-    Outside Linux, or without /proc, the parts that cannot be told are left out.
+    Outside Linux, or without /proc, the parts that are not told are left out. Raises StateError where one of them
+    could not be read.
     """
     if platform != "linux":
         return "host"
-    boot = (read(f"{proc}/sys/kernel/random/boot_id") or "").replace("-", "")
+    boot = _read_key(f"{proc}/sys/kernel/random/boot_id").replace("-", "")
+    link = f"{proc}/self/ns/net"
     try:
-        namespace = os.readlink(f"{proc}/self/ns/net")
-    except OSError:
+        namespace = os.readlink(link)
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
         namespace = ""
+    except OSError as error:
+        raise _unkeyed(link, error) from error
     namespace = namespace.removeprefix("net:[").removesuffix("]")
     return f"{boot if boot.isalnum() else 'boot'}-{namespace if namespace.isdigit() else 'net'}"
 
@@ -84,9 +112,10 @@ def is_whole(key: str) -> bool:
 def machine_key(etc: str = "/etc") -> str:
     """Return what tells this host from others that share a home with it, as one file-name-safe word.
 
-    The machine id (machine-id(5)), which survives reboots; else the host's name.
+    The machine id (machine-id(5)), which survives reboots; else the host's name. Raises StateError where there is one
+    that could not be read.
     """
-    text = read(f"{etc}/machine-id") or ""
+    text = _read_key(f"{etc}/machine-id")
     if not (text.isalnum() and text.isascii()):
         node = os.uname().nodename if hasattr(os, "uname") else os.environ.get("COMPUTERNAME", "")
         text = "".join(char if char.isascii() and char.isalnum() else "_" for char in node)

@@ -330,14 +330,12 @@ def _links(directory: str) -> tuple[dict[bytes, bytes], bool]:
 
 
 def _read_links(fd: int, numbers: Iterable[bytes], links: dict[bytes, bytes], enough: int) -> None:
-    """Add the links of these descriptors, until there are enough. Raises PermissionError: that is for all or none."""
+    """Add the links of these descriptors, until there are enough. Raises OSError: what is refused is so for all."""
     readlink = os.readlink
     for number in numbers:
         try:
             links[number] = readlink(number, dir_fd=fd)  # a fifth faster than by the whole path
-        except PermissionError:
-            raise
-        except OSError:
+        except FileNotFoundError:
             continue  # there is none, or no more
         if len(links) == enough:
             break

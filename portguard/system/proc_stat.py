@@ -19,12 +19,20 @@ _ENDED = ("Z", "X", "x")
 def read(pid: int | str, *, proc: str = "/proc") -> ProcessStat | None:
     """Return what the kernel says of `pid` ("self" for us), None when it is gone or closed to us."""
     try:
-        fd = os.open(f"{proc}/{pid}/stat", os.O_RDONLY | os.O_CLOEXEC)
+        return look(pid, proc=proc)
     except OSError:
+        return None
+
+
+def look(pid: int | str, *, proc: str = "/proc") -> ProcessStat | None:
+    """Return what the kernel says of `pid`, None when it is gone. Raises OSError when that cannot be told."""
+    try:
+        fd = os.open(f"{proc}/{pid}/stat", os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
         return None
     try:
         head, _, tail = os.read(fd, _LIMIT).rpartition(b")")
-    except OSError:
+    except ProcessLookupError:
         return None
     finally:
         os.close(fd)

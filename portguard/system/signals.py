@@ -54,14 +54,23 @@ def take(pid: int) -> Handle | None:
             if error.errno in _GONE:
                 return None
             if error.errno not in _NO_PIDFD:
-                raise LookupFailedError(f"process {pid} cannot be watched: {error.strerror}") from error
-    stat = proc_stat.read(pid) if fd is not None else None
+                raise _unwatchable(pid, error) from error
+    try:
+        stat = proc_stat.look(pid) if fd is not None else None
+    except OSError as error:
+        close((Handle(pid, 0, fd),))
+        raise _unwatchable(pid, error) from error
     # A process whose first thread has ended looks like a zombie, and its other threads go on.
     handle = Handle(pid, alive.start_of(pid) if stat is None else alive.token_of(stat), fd)
     if handle.started == 0 or not is_running(handle):
         close((handle,))
         return None
     return handle
+
+
+def _unwatchable(pid: int, error: OSError) -> LookupFailedError:
+    what = f"process {pid} cannot be watched: {error.strerror}"
+    return LookupFailedError(what, "see what is exhausted: ulimit -a")
 
 
 def is_running(handle: Handle) -> bool:

@@ -193,7 +193,7 @@ def test_what_cannot_be_saved_changes_nothing(tmp_path: Path) -> None:
     before = save(state, example(50_000))
     with assignments.locked(str(state), _HOST) as book:
         os.mkdir(state / f"{directory.assignments_name(_HOST)}.new")
-        with pytest.raises(OSError, match="directory"):
+        with pytest.raises(StateError, match="directory"):
             book.save([])
         assert book.all == (example(50_000),)
     os.rmdir(state / f"{directory.assignments_name(_HOST)}.new")
