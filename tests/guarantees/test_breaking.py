@@ -12,14 +12,14 @@ from typing import NamedTuple
 
 import pytest
 
-from tests.guarantees import check, env, free, kill, output, reading, security
+from tests.guarantees import check, env, faults, free, kill, output, reading, security
 from tests.guarantees.breaking import ROOT, Breaking, Copy, is_caught
 
 PAGE = (ROOT / "docs" / "guarantees.md").read_text()
 SECURITY = (ROOT / "SECURITY.md").read_text()
 ON_PAGE: Mapping[str, Sequence[Breaking]] = {
     promise: breakings
-    for room in (check, free, env, kill, reading, output)
+    for room in (check, free, env, kill, reading, output, faults)
     for promise, breakings in room.BREAKINGS.items()
 }
 # Each once: some break a promise and what SECURITY.md says.

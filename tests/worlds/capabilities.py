@@ -200,6 +200,12 @@ def _git() -> str | None:
     return _fails("git", "--version")
 
 
+@functools.cache
+def _strace() -> str | None:
+    true = find_program("true") or "true"
+    return _fails("strace", "-f", "--seccomp-bpf", "-qq", "-e", "trace=uname", "-e", "inject=uname:error=EIO", true)
+
+
 CAPABILITIES: dict[str, Probe] = {
     "netns": _netns,
     "pidns": _pidns,
@@ -216,6 +222,7 @@ CAPABILITIES: dict[str, Probe] = {
     "lsof": _lsof,
     "tmux": _tmux,
     "git": _git,
+    "strace": _strace,
 }
 
 
