@@ -18,6 +18,7 @@ from tests.conftest import PORTGUARD, Run
 from tests.worlds.capabilities import NOBODY
 from tests.worlds.repositories import git
 from tests.worlds.servers import plain_server as server
+from tests.worlds.users import as_user
 
 Answer = Callable[..., dict[str, Any]]
 
@@ -94,6 +95,18 @@ def test_a_server_elsewhere_is_a_stranger(project: Path, tmp_path: Path, answer:
         declare(project, port)
 
         assert verdict(answer, project) == ("conflict", "listener", 1)
+
+
+@pytest.mark.needs("users")
+def test_a_user_whom_the_system_does_not_know(everybodys: Path, busy: int) -> None:
+    """In a container, numbers without a name and without a home are usual: the same answer, and no name is made up."""
+    (everybodys / "portguard.toml").write_text(f'[ports.db]\nport = {busy}\nhost = "127.0.0.1"\n')
+
+    done = as_user(["-m", "portguard", "check"], uid=54321, environ={"HOME": "", "USER": ""}, cwd=everybodys)
+
+    assert done.returncode == 1, done
+    assert done.stdout.startswith(f"conflict  db  127.0.0.1:{busy}/tcp")
+    assert "Traceback" not in done.stderr
 
 
 def test_owner_by_name(project: Path, tmp_path: Path, answer: Answer) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pty
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import PORTGUARD, Run
+from tests.worlds.servers import plain_server
 
 if sys.platform == "win32":
     pytest.skip("there are no pseudo-terminals", allow_module_level=True)
@@ -101,6 +103,21 @@ def test_a_terminal_without_unicode_is_told_in_escapes(everybodys: Path, portgua
     assert done.stdout.isascii()
     assert f"in {everybodys}/caf\\xe9\n" in done.stdout
     assert done.stdout.endswith("1 port: 1 conflict\n")
+
+
+def test_nobody_is_ended_where_nothing_can_be_asked(tmp_path: Path) -> None:
+    """Without any standard input `kill` shows its plan, ends nobody, and names the command that needs no question."""
+    with plain_server(tmp_path) as port:
+        done = subprocess.run(
+            ["sh", "-c", 'exec "$@" <&-', "sh", *PORTGUARD, "kill", f"127.0.0.1:{port}"],
+            cwd=tmp_path, capture_output=True, text=True, timeout=30, check=False,
+        )  # fmt: skip
+
+        assert done.returncode == 2, done
+        assert "there is no terminal to ask on" in done.stderr
+        assert f"portguard kill --yes 127.0.0.1:{port}" in done.stderr
+        with socket.create_connection(("127.0.0.1", port), 10):
+            pass
 
 
 def test_a_free_port_needs_no_working_directory(tmp_path: Path) -> None:
