@@ -56,3 +56,28 @@ def test_what_cannot_be_read_may_have_it(tmp_path: Path, kind: str) -> None:
     else:
         path.write_bytes(bytes(glance.ENDS_AT + 8 * 80) + b"\1")
     assert glance.may_have(str(tmp_path), _KEY, [80])
+
+
+def test_one_of_several(tmp_path: Path) -> None:
+    """Something about one of the ports is something; whatever bytes it is made of, and with nothing left open."""
+    put(tmp_path, 80)
+    before = len(os.listdir("/proc/self/fd"))
+    assert glance.may_have(str(tmp_path), _KEY, [79, 80, 81]) is True
+    assert glance.may_have(str(tmp_path), _KEY, [79, 81]) is False
+    assert glance.may_have(str(tmp_path), "boot-2", [80]) is False
+    with (tmp_path / glance.name_of(_KEY)).open("r+b") as file:
+        file.seek(glance.ENDS_AT + 8 * 81)
+        file.write(b"X" * 8)
+    assert glance.may_have(str(tmp_path), _KEY, [81]) is True
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_without_reading_at_a_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a file cannot be read at a place, anything may be in it."""
+    monkeypatch.delattr(os, "pread")
+    assert glance.may_have(str(tmp_path), _KEY, [80]) is True
+
+
+def test_where_the_ends_are() -> None:
+    """The place of the ends is part of the file's format, which older and newer versions share."""
+    assert (glance.ENDS_AT, glance.END_SIZE) == (4096, 8)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import itertools
 import os
 import resource
 import select
@@ -302,11 +303,44 @@ def test_a_file_that_was_moved_away_is_opened_anew(
     assert descriptors() == before
 
 
+def test_a_lock_that_goes_from_hand_to_hand(opened: tuple[str, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where others have the lock in turn nobody hangs: it is waited for longer than was said, and not for ever."""
+    path, fd = opened
+    mine = files.open_locked(path, fd, "x", 0.0)
+    numbers = itertools.count(1000)
+    monkeypatch.setattr(files, "lock_holder", lambda _: next(numbers))
+    monkeypatch.setattr(files, "_LONGEST_WAIT", 0.4)
+    started = time.monotonic()
+    with pytest.raises(LockTimeoutError):
+        files.open_locked(path, fd, "x", 0.1)
+    assert time.monotonic() - started >= 0.4
+    files.close_locked(mine)
+
+
+def test_a_link_in_the_place_of_the_lock(opened: tuple[str, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A link that was put in its place while we waited is no lock, though it leads to the very file."""
+    path, fd = opened
+    real = files._try_lock
+
+    def replaced_meanwhile(file: int) -> None:
+        real(file)
+        os.rename(f"{path}/x", f"{path}/y")
+        os.symlink("y", f"{path}/x")
+
+    monkeypatch.setattr(files, "_try_lock", replaced_meanwhile)
+    before = descriptors()
+    with pytest.raises(OSError, match="is a symbolic link"):
+        files.open_locked(path, fd, "x", 0.0)
+    assert descriptors() == before
+
+
 def test_what_cannot_be_used_is_kept(opened: tuple[str, int]) -> None:
     """Copies have the first number that is not in use; none is written over."""
     path, fd = opened
     Path(path, "x.corrupt-2").write_bytes(b"old")
+    before = descriptors()
     files.set_aside(path, fd, "x", b"one")
+    assert descriptors() == before
     files.set_aside(path, -1, "x", b"three")
     found = {name: Path(path, name).read_bytes() for name in sorted(os.listdir(path))}
     assert found == {"x.corrupt-1": b"one", "x.corrupt-2": b"old", "x.corrupt-3": b"three"}
@@ -967,12 +1001,15 @@ def test_a_holder_has_the_sockets_and_nothing_else(bound: socket.socket) -> None
     extra = os.open("/dev/null", os.O_RDONLY)
     os.set_inheritable(extra, True)
     before = descriptors()
+    children = Path(f"/proc/self/task/{os.getpid()}/children")
+    born = children.read_text(encoding="ascii")
     usual = signal.signal(signal.SIGTERM, signal.SIG_IGN), signal.signal(signal.SIGINT, signal.SIG_IGN)
     pid = hold.detach([bound], pid=os.getpid())
     signal.signal(signal.SIGTERM, usual[0])
     signal.signal(signal.SIGINT, usual[1])
     try:
         assert descriptors() == before
+        assert children.read_text(encoding="ascii") == born
         assert not wait_for_end(pid, 0.1)
         with pytest.raises(ChildProcessError):
             os.waitpid(pid, os.WNOHANG)
