@@ -256,6 +256,25 @@ def test_a_reader_that_goes_away(busy: int) -> None:
     assert b"Exception ignored" not in done.stderr
 
 
+@pytest.mark.needs("netns")
+def test_a_reader_that_goes_away_where_there_is_no_dev(idle: int) -> None:
+    """In a root directory without /dev/null, too, the answer that nobody reads is one sentence and exit code 3."""
+    read, write = os.pipe()
+    os.close(read)
+    inside = ["unshare", "-m", "sh", "-c", 'mount -t tmpfs none /dev && exec "$@"', "sh"]
+    try:
+        done = subprocess.run(
+            [*inside, *PORTGUARD, "check", f"127.0.0.1:{idle}"],
+            stdout=write, stderr=subprocess.PIPE, text=True, timeout=30, check=False,
+        )  # fmt: skip
+    finally:
+        os.close(write)
+
+    assert done.returncode == 3
+    assert "nobody reads it" in done.stderr
+    assert "ignored" not in done.stderr
+
+
 @pytest.mark.parametrize(
     ("words", "streams", "exit_code", "out"),
     [

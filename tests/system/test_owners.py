@@ -27,7 +27,7 @@ from portguard.api import holders
 from portguard.errors import LookupFailedError
 from portguard.rules.verdicts import occupants
 from portguard.system import owners, processes, sockets
-from tests.worlds import netns
+from tests.worlds import netns, users
 from tests.worlds.capabilities import NOBODY
 
 SEED = int(os.environ.get("PORTGUARD_TEST_SEED", "20240229"))
@@ -499,6 +499,42 @@ def test_unfinished_search_is_told(find: Callable[..., owners.Owners], tmp_path:
     (tmp_path / "1" / "fd").rmdir()
     (tmp_path / "1").rmdir()
     assert find({4711}, proc=str(tmp_path))[:2] == ({4711: (77,)}, True)
+
+
+# A child that has ended and was not waited for; with "thread", of which one thread still runs.
+_ENDED = """
+import ctypes, os, sys, threading, time
+reader, writer = os.pipe()
+if os.fork() == 0:
+    if sys.argv[1] == "thread":
+        threading.Thread(target=os.read, args=(reader, 1)).start()
+        ctypes.CDLL(None).pthread_exit(None)
+    os._exit(0)
+while open("/proc/2/stat").read().rpartition(")")[2].split()[0] != "Z":
+    time.sleep(0.01)
+from portguard.system import owners
+print(owners.find_everyone({1 << 40}).has_unreadable)
+os.write(writer, b".")
+"""
+
+
+@pytest.mark.needs("pidns", "users")
+@pytest.mark.parametrize(("kind", "is_open"), [("whole", True), ("thread", False)])
+def test_what_has_ended_hides_nothing(kind: str, is_open: bool) -> None:
+    """The remains of a process are closed to its user and hold nothing; with a thread that runs they may hold all."""
+    done = users.as_user(["-c", _ENDED, kind], NOBODY, inside=users.WITHOUT["other-processes"])
+    assert (done.returncode, done.stdout) == (0, f"{not is_open}\n"), done.stderr
+
+
+@pytest.mark.needs("hidepid", "pidns")
+def test_hidden_processes_are_missed_in_a_container_too() -> None:
+    """Where PID 1 is this user's own, a /proc that hides others is known by its mount."""
+    code = "from portguard.system import owners; print(owners.find_everyone({1 << 40}).has_unreadable)"
+    for option, has_unreadable in (("hidepid=2", True), ("hidepid=0", False)):
+        mounting = f'mount -t proc -o {option} proc /proc && exec "$@"'
+        inside = ("unshare", "-m", "-p", "-f", "sh", "-c", mounting, "sh")
+        done = users.as_user(["-c", code], NOBODY, inside=inside)
+        assert (done.returncode, done.stdout) == (0, f"{has_unreadable}\n"), done.stderr
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
