@@ -32,23 +32,32 @@ def targets(sockets: Iterable[Outside], free: Iterable[int]) -> list[Target]:
     return found
 
 
-def is_endable(profile: Profile, held: Outside) -> bool:
-    """Whether a socket's holder is provably a process of the user who asks."""
-    return profile.status(held.uid) == KNOWN and held.uid == profile.uid
+def spared(profile: Profile, sockets: Iterable[Outside]) -> list[str]:
+    """Return what `kill` must leave alone: whatever is not provably held by a process of the user who asks."""
+    found = [
+        f"{held.port}/{held.protocol}"
+        for held in sockets
+        if held.is_listening and not (held.uid == profile.uid and profile.status(held.uid) == KNOWN)
+    ]
+    return found if profile.sibling == KNOWN and profile.is_killable else [*found, "SIBLING"]
+
+
+def commands(profile: Profile) -> tuple[str, ...]:
+    """Return what is asked every day: `kill`, the slowest, where not even this user's own server outside is proven."""
+    return COMMANDS if profile.status(profile.uid) != KNOWN else COMMANDS[:-1]
 
 
 def questions(profile: Profile, sockets: tuple[Outside, ...], free: tuple[int, ...]) -> dict[str, list[str]]:
-    """Return the commands; `kill` is asked for real about what it must leave alone."""
+    """Return the commands; `kill` is asked for real."""
     listening = [held for held in sockets if held.is_listening]
-    spared = [f"{held.port}/{held.protocol}" for held in listening if not is_endable(profile, held)]
-    spared += [] if profile.sibling == KNOWN and profile.is_killable else ["SIBLING"]
-    return {
+    asked = {
         "check": ["check", "--json", *map(spelled, targets(sockets, free))],
         "who": ["who", "--json", *(f"{held.port}/{held.protocol}" for held in listening), "SIBLING/tcp"],
         "list": ["list", "--json"],
         "free": ["free", "--json"],
-        "kill": ["kill", "--json", "--yes", "--force", *(spared or ["SIBLING", "--dry-run"])],
+        "kill": ["kill", "--json", "--yes", "--force", *spared(profile, sockets)],
     }
+    return {name: asked[name] for name in commands(profile)}
 
 
 # ---------------------------------------------------------------- what must be so
@@ -160,10 +169,7 @@ class Judge:
             yield from self.unreadable(document)
         else:
             for port in document["data"]["ports"]:
-                is_inside = port["port"] == self.seen.sibling_port
-                expected = "refused" if self.here or is_inside else "nobody"
-                if is_inside and self.profile.sibling == KNOWN and self.profile.is_killable:
-                    expected = "planned"
+                expected = "refused" if self.here or port["port"] == self.seen.sibling_port else "nobody"
                 if port["status"] != expected:
                     yield f"{port['target']}: {port['status']}, not {expected}"
         if not all(users.is_running(held.pid) for held in self.here) or not self.seen.is_sibling_alive:
@@ -185,16 +191,16 @@ class Judge:
 
     def wrong(self) -> list[str]:
         """Return what is wrong, a sentence each."""
-        judges = (self.check, self.who, self.listing, self.free_port, self.kill)
+        judges = dict(zip(COMMANDS, (self.check, self.who, self.listing, self.free_port, self.kill), strict=True))
         found = []
-        for name, judge in zip(COMMANDS, judges, strict=True):
+        for name in commands(self.profile):
             said = self.seen.answers[name]
             if "Traceback" in said.err or not said.out:
                 found.append(f"{name}: exit code {said.exit_code}, {said.err}")
                 continue
             if said.document["exit_code"] != said.exit_code:
                 found.append(f"{name}: exit code {said.exit_code}")
-            found += [f"{name}: {sentence}" for sentence in judge(said.document)]
+            found += [f"{name}: {sentence}" for sentence in judges[name](said.document)]
         return found
 
 

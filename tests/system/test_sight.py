@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests.system.sight_judge import COMMANDS, spelled, targets, wrongs
+from tests.system.sight_judge import commands, spared, spelled, targets, wrongs
 from tests.worlds import sandbox, sights, users
 from tests.worlds.capabilities import NOBODY
 from tests.worlds.sights import KNOWN, PROFILES, ROOT, Outside, Profile, World
@@ -52,7 +52,7 @@ def test_every_answer(profile: Profile, world: World, tally: Tally) -> None:
     profile.require()
     wrong = wrongs(profile, world)
     tally.profiles += 1
-    tally.cells += len(COMMANDS)
+    tally.cells += len(commands(profile))
     tally.wrong += len({sentence.partition(":")[0] for sentence in wrong})
     assert wrong == []
 
@@ -72,7 +72,8 @@ def test_for_people_and_for_real(profile: Profile, world: World) -> None:
             "who": ["who", "SIBLING", *listening],
             "list": ["list", "--all", "--by-project"],
             "free": ["free", "--json"],
-            "kill": ["kill", "--dry-run", "SIBLING", *listening],
+            "plan": ["kill", "--dry-run", "SIBLING", *listening],
+            "kill": ["kill", "--yes", "--force", *spared(profile, sockets)],
             "end": ["kill", "--yes", "--force", "SIBLING"],
         },
         [],
@@ -81,6 +82,7 @@ def test_for_people_and_for_real(profile: Profile, world: World) -> None:
         assert "Traceback" not in said.err, name
         assert said.exit_code in (0, 1, 3), name
         assert said.out if said.exit_code != 3 else "next: " in said.err, name
+    assert all(users.is_running(held.pid) for held in sockets)
     is_provable = profile.has_table and profile.sibling == KNOWN and profile.is_killable
     assert seen.answers["end"].exit_code == (0 if is_provable else 1 if profile.has_table else 3)
     assert seen.is_sibling_alive is not is_provable
