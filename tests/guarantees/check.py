@@ -9,6 +9,7 @@ _MATRIX = "rules/test_bind_matrix.py::test_rules_equal_kernel"
 _UNDISTURBED = "system/test_probe_disturbs_nobody.py::test_probe_is_not_noticed"
 _FAULTS = "engines/test_faults.py::"
 _OWNERS = "system/test_owners.py::"
+_SIGHT = "system/test_sight.py::"
 
 BREAKINGS = {
     "A port that is called free": (
@@ -68,14 +69,14 @@ BREAKINGS = {
             "rules/verdicts.py",
             '    if outcome == "free":\n        return Decision("free", "none")',
             '    if outcome == "free" or not is_table_read:\n        return Decision("free", "none")',
-            ["system/test_sight.py::test_exit_codes_of_the_blind"],
+            [_SIGHT + "test_exit_codes_of_the_blind"],
         ),
         Breaking(
             "without a socket table a busy port is unknown",
             "rules/verdicts.py",
             '    if outcome == "failed":',
             '    if outcome == "failed" or not is_table_read:',
-            ["system/test_sight.py::test_exit_codes_of_the_blind"],
+            [_SIGHT + "test_exit_codes_of_the_blind"],
         ),
         Breaking(
             "without netlink nothing else is asked",
@@ -89,7 +90,7 @@ BREAKINGS = {
             "rules/verdicts.py",
             'if outcome == "no-permission" and cause != "listener":',
             'if outcome == "no-permission":',
-            ["system/test_sight.py::test_every_answer[everything, nobody]"],
+            [_SIGHT + "test_every_answer[everything, nobody]"],
         ),
         Breaking(
             "an engine is waited for as long as it likes",
@@ -104,6 +105,13 @@ BREAKINGS = {
             "except (ValueError, RecursionError) as error:",
             "except ValueError as error:",
             [_FAULTS + "test_a_check_goes_on"],
+        ),
+        Breaking(
+            "where asking for netlink is death, it is asked for",
+            "system/sight.py",
+            'if _status("/proc").get("Seccomp") == _NO_FILTER:',
+            "if True:",
+            [_SIGHT + "test_every_answer[netlink kills, nobody]"],
         ),
     ),
     "Looking disturbs nobody": (
@@ -255,6 +263,34 @@ BREAKINGS = {
             'name[_COMM_LENGTH:].partition(" ")[0]',
             "name[_COMM_LENGTH:]",
             [_OWNERS + "test_names_never_carry_arguments"],
+        ),
+        Breaking(
+            "the numbers of another PID namespace are told",
+            "system/sight.py",
+            'return os.readlink(f"{proc}/self") != str(os.getpid())',
+            "return False",
+            [_SIGHT + "test_numbers_of_another_namespace_are_not_told"],
+        ),
+        Breaking(
+            "users without a number in a user namespace are called nobody",
+            "system/sight.py",
+            'if sys.platform != "linux" or _is_first_user_namespace(proc):',
+            "if True:",
+            [_SIGHT + "test_users_without_a_number_have_no_name"],
+        ),
+        Breaking(
+            "root without capabilities is taken for one who sees everything",
+            "system/sight.py",
+            "return bool(rights & _CAP_SYS_PTRACE) and",
+            "return True or",
+            [_SIGHT + "test_every_answer[root without capabilities, root]"],
+        ),
+        Breaking(
+            "what has ended hides who holds a socket",
+            "system/owners.py",
+            "return stat.is_ended and",
+            "return False and",
+            [_OWNERS + "test_what_has_ended_hides_nothing[whole-True]"],
         ),
     ),
 }

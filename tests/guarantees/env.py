@@ -56,7 +56,7 @@ BREAKINGS = {
         Breaking(
             "numbers belong to a boot",
             "system/kernel.py",
-            'text = read(f"{etc}/machine-id") or ""',
+            'text = _read_key(f"{etc}/machine-id")',
             'text = (read("/proc/sys/kernel/random/uuid") or "").replace("-", "")',
             ["cli/test_env.py::test_isolated_is_kept"],
         ),
@@ -178,9 +178,9 @@ BREAKINGS = {
         Breaking(
             "the store's descriptors go to the command",
             "leases/directory.py",
-            "os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)\n    except OSError as error:",
+            "os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)\n        status",
             "os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)\n        os.set_inheritable(os.dup(fd), True)\n"
-            "        os.set_inheritable(fd, True)\n    except OSError as error:",
+            "        os.set_inheritable(fd, True)\n        status",
             [_RUN + "test_nothing_else_changes"],
         ),
         Breaking(

@@ -7,6 +7,7 @@ from tests.guarantees.breaking import Breaking
 _TWICE = "leases/test_no_port_twice.py::"
 _FAULTS = "leases/test_state_faults.py::"
 _END = "leases/test_end_to_end.py::"
+_SIGHT = "leases/test_out_of_sight.py::"
 
 BREAKINGS = {
     "No two callers": (
@@ -79,6 +80,20 @@ BREAKINGS = {
             "            raise LockTimeoutError(",
             "            return None\n            raise LockTimeoutError(",
             [_FAULTS + "test_a_lock_that_nobody_lets_go_of"],
+        ),
+        Breaking(
+            "who cannot be seen from this PID namespace counts as dead",
+            "system/alive.py",
+            "return seems_alive(pid, started) or _is_out_of_sight(started)",
+            "return seems_alive(pid, started)",
+            [_SIGHT + "test_what_is_held_outside_is_not_given_inside"],
+        ),
+        Breaking(
+            "a caller who cannot tell where they are has a lease",
+            "system/kernel.py",
+            'return not key.startswith("boot-") and not key.endswith("-net")',
+            "return True",
+            [_SIGHT + "test_who_cannot_tell_where_they_are_have_no_lease"],
         ),
     ),
     "What was printed was leased": (

@@ -16,10 +16,10 @@ BREAKINGS = {
         Breaking(
             "the branch is asked of git, which runs what the repository's settings name",
             "system/git.py",
-            '    head = _read(os.path.join(own, "HEAD"))\n',
+            '    head = _read(os.path.join(own, "HEAD"), is_strict=False)\n',
             "    import subprocess\n\n"
             '    subprocess.run(["git", "-C", root, "status", "--branch"], capture_output=True, check=False)\n'
-            '    head = _read(os.path.join(own, "HEAD"))\n',
+            '    head = _read(os.path.join(own, "HEAD"), is_strict=False)\n',
             [_HOSTILE + "test_nothing_of_it_is_executed"],
         ),
         Breaking(
