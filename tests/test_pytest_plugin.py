@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import pytest
 
 import portguard as library
+from tests.amount import examples
 from tests.conftest import Run
 
 # What else the developers have installed; it takes longer to load than all of the rest.
@@ -140,7 +141,7 @@ _STARTS_INSIDE = """
 import asyncio, errno, http.server, socket, threading, urllib.request
 import pytest
 
-COUNT = 2_000
+COUNT = {count}
 
 async def answer_by_asyncio(sock):
     async def handle(reader, writer):
@@ -187,9 +188,11 @@ def test_nobody_else_starts_there(bound_socket):
 """
 
 
+@pytest.mark.scaled
 def test_2000_servers_start_on_bound_socket(tmp_path: Path) -> None:
     """1,000 asyncio and 1,000 `http.server` starts, each with a client: 0 EADDRINUSE; a rival gets just that."""
-    assert_passed(run_pytest(tmp_path, _STARTS_INSIDE, "-n", "4"), 2_001)
+    count = examples(2_000)
+    assert_passed(run_pytest(tmp_path, _STARTS_INSIDE.replace("{count}", str(count)), "-n", "4"), count + 1)
 
 
 # --- giving back ----------------------------------------------------------------------------------

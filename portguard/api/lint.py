@@ -167,8 +167,7 @@ class _Linted:
                 self._add(ConfigError((f"{self._show(path)}:{error.line}: {error.what}",)), path)
                 continue
             except (OSError, ValueError) as error:
-                reason = error.strerror if isinstance(error, OSError) else error
-                self._add(ConfigError((f"{self._show(path)}: cannot be read: {reason}",)), path)
+                self._add_passing(error, path)
                 continue
             if values is None:
                 continue
@@ -194,7 +193,7 @@ class _Linted:
                 self._add(ConfigError((f"{place}: {error.what}",)), path)
                 continue
             except OSError as error:
-                self._add(ConfigError((f"{self._show(path)}: cannot be read: {error.strerror}",)), path)
+                self._add_passing(error, path)
                 continue
             if ports is not None:
                 sources.append(path)
@@ -240,6 +239,13 @@ class _Linted:
     def _absolute(self, item: Finding) -> Finding:
         file = item.source.file
         return item._replace(source=item.source._replace(file=self._paths.get(file or "", file)))
+
+    def _add_passing(self, error: Exception, path: str) -> None:
+        """Tell what could not be read just now; what is not for us is passed over."""
+        from portguard.config import find
+
+        if isinstance(error, OSError) and find.is_passing(error):
+            self._add(ConfigError((f"{self._show(path)}: cannot be read: {error.strerror}",)), path)
 
     def _add(self, error: ConfigError, path: str | None) -> None:
         from portguard.api import outside

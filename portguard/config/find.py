@@ -21,7 +21,7 @@ FILE_NAME = "portguard.toml"
 PYPROJECT = "pyproject.toml"
 SIZE_LIMIT = 64 * 1024  # bytes
 _LONGEST_LOOK = 4 * 1024 * 1024  # bytes; how far a pyproject.toml is searched for our table
-# The file is there, and at another time it could be read; every other refusal says that it is not for us.
+# Every other refusal says that the file is not for us.
 _PASSING = (errno.EINTR, errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ESTALE)
 _UNREADABLE = "make it readable, or name another one: --config FILE"
 _CHECKOUT_MARKS = (".git", ".hg")  # .git is a file in a linked worktree
@@ -131,6 +131,11 @@ def distrust(path: str, *, cwd: str, root: str | None) -> str | None:
     return f"it lies {where} and belongs to another user (uid {strangers[0]})"
 
 
+def is_passing(error: OSError) -> bool:
+    """Whether the file is there and for us, and could be read at another time."""
+    return error.errno in _PASSING
+
+
 def _read(path: str, *, optional: bool) -> bytes | None:
     """Return the bytes of a regular file; None when there is none (or, if `optional`, none for this user)."""
     try:
@@ -139,7 +144,7 @@ def _read(path: str, *, optional: bool) -> bytes | None:
     except OSError as error:
         if error.errno in (errno.ENOENT, errno.ENOTDIR):
             return None
-        if optional and error.errno not in _PASSING:
+        if optional and not is_passing(error):
             return None
         raise ConfigError((f"{path}: cannot be read: {error.strerror}",), _UNREADABLE) from error
     try:

@@ -71,12 +71,15 @@ def close_locked(fd: int) -> None:
 def read_whole(fd: int, size: int, offset: int) -> bytes:
     """Return `size` bytes from `offset`, fewer only where the file ends. Raises OSError."""
     data = read_at(fd, size, offset)
+    is_again = False
     while len(data) < size:
         more = read_at(fd, size - len(data), offset + len(data))
         if not more:
-            if os.fstat(fd).st_size > offset + len(data):
+            if os.fstat(fd).st_size <= offset + len(data):
+                break
+            if is_again:
                 raise OSError(errno.EIO, os.strerror(errno.EIO))
-            break
+        is_again = not more  # somebody may just have made it longer
         data += more
     return data
 

@@ -211,7 +211,7 @@ def test_the_small_door_takes_most_of_what_is_plainly_spelled() -> None:
     """Of the plain lists that Typer accepts, it takes at least a third: it does not decline everything."""
     counts = {"accepted": 0, "taken": 0}
 
-    @settings(max_examples=300, deadline=None, database=None, derandomize=True)
+    @settings(max_examples=100, deadline=None, database=None, derandomize=True)
     @given(plain_lists())
     def count(words: list[str]) -> None:
         if call_typer(words) is not None:
@@ -219,7 +219,7 @@ def test_the_small_door_takes_most_of_what_is_plainly_spelled() -> None:
             counts["taken"] += plain.parse(words) is not None
 
     count()
-    assert counts["accepted"] >= 250
+    assert counts["accepted"] >= 80
     assert counts["taken"] >= counts["accepted"] / 3
 
 

@@ -50,7 +50,10 @@ def test_a_dotenv_that_moves_ports_is_not_taken_for_an_empty_one(everybodys: Pat
     done = as_nobody(project(everybodys, {"portguard.toml": CONFIG}, closed={".env": CLOSED[".env"]}), "check")
 
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == "portguard: .env: cannot be read: Permission denied\n"
+    assert done.stderr == (
+        "portguard: .env: cannot be read: Permission denied\n"
+        "  next: make it readable, or set the variables in the environment instead\n"
+    )
 
 
 @pytest.mark.needs("users")

@@ -32,7 +32,7 @@ PROPERTIES = SCHEMA["definitions"]["declaration"]["properties"]
 
 PACKAGE = "@taplo/lsp@0.8.0"
 pytestmark = [pytest.mark.xdist_group("taplo"), pytest.mark.registries]  # installed once
-_PATIENCE = 20  # seconds, for an answer; the module is 26 MB of WebAssembly to compile
+_PATIENCE = 60  # seconds, for an answer; the module is 26 MB of WebAssembly to compile
 
 _BRIDGE = r"""
 const fs = require("fs"), path = require("path"), url = require("url");

@@ -806,10 +806,10 @@ HOSTILE = {
 
 @pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
 def test_hostile_text(text: str) -> None:
-    """Text made to be slow or deep is done with in under a second, without an exception."""
-    begin = time.perf_counter()
+    """Text made to be slow or deep is done with in under a second of the processor, without an exception."""
+    begin = time.process_time()
     places = locate(text)
-    assert time.perf_counter() - begin < 1
+    assert time.process_time() - begin < 1
     allowed = locate_module.PARTS_ALLOWED + locate_module.PARTS_ALLOWED_PER_CHARACTER * len(text)
     assert sum(map(len, places)) <= allowed
 

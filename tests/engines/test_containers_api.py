@@ -445,6 +445,7 @@ def see_podman(directory: Path) -> Seen:
         mine = [running for running in answer.containers if running.identity.name == "web"]
         engine = answer.endpoints[mine[0].identity.id]
         numbers = [published.port for published in mine[0].ports]
+        served = next(published.port for published in mine[0].ports if published.protocol == "tcp")
         nowhere = {**environ, "DOCKER_HOST": f"unix://{directory}/nowhere.sock"}
         return Seen(
             podman(environ, "port", "web"),
@@ -454,10 +455,7 @@ def see_podman(directory: Path) -> Seen:
             tuple(filter(None, map(origin.served_by_conmon, netns.descendants(os.getpid())))),
             named_by_who(numbers, {**environ, "DOCKER_HOST": f"unix://{path}"}),
             named_by_who(numbers, nowhere),
-            tuple(
-                library.kill(mine[0].ports[0].port, confirm=names, environ=nowhere).ports[0].status
-                for names in ((), ("web",))
-            ),
+            tuple(library.kill(served, confirm=names, environ=nowhere).ports[0].status for names in ((), ("web",))),
         )
     finally:
         podman(environ, *group, "rm", "--force", "--all", "--time", "0")

@@ -214,7 +214,9 @@ def test_a_leftover_of_compose_run(stack: Any, check: Check, port: int) -> None:
 
 def test_a_plain_container(stack: Any, check: Check, port: int, engine: Engine) -> None:
     """A container nobody composed is named, and its command frees the port."""
-    engine.docker("run", "--detach", "--name", "lonely", "--publish", f"{port}:80", IMAGE, *SERVE.split())
+    engine.docker(
+        "run", "--detach", "--stop-timeout", "1", "--name", "lonely", "--publish", f"{port}:80", IMAGE, *SERVE.split()
+    )
     own = stack("shop").write({"web": [f"{port}:80"]})
 
     document = check(own.directory)

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests.amount import WHOLE
+from tests.amount import is_whole
 from tests.conftest import PORTGUARD
 from tests.faults import cells, judge, table, world
 from tests.faults.cells import Cell
@@ -58,7 +58,7 @@ def server() -> Iterator[socket.socket]:
 def chosen(rows: Sequence[Row]) -> list[Cell]:
     """Return all cells of these rows; every day one of each, another command for each row."""
     possible = [row for row in rows if row.how != "seccomp" or sandbox.can_forbid]
-    if os.environ.get(WHOLE) == "1":
+    if is_whole():
         return [Cell(row, error, command) for row in possible for error in row.errors for command in row.codes]
     return [Cell(row, row.errors[0], [*row.codes][index % len(row.codes)]) for index, row in enumerate(possible)]
 

@@ -34,7 +34,7 @@ _CORPUS_LIMIT = 500 * 1024  # bytes, of all targets
 def seconds() -> float:
     """Return how long to try new inputs of one target."""
     minutes = os.environ.get(MINUTES)
-    return float(minutes) * 60 if minutes else _WHOLE if os.environ.get(amount.WHOLE) == "1" else _DAILY
+    return float(minutes) * 60 if minutes else _WHOLE if amount.is_whole() else _DAILY
 
 
 @pytest.mark.scaled

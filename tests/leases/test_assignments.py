@@ -85,7 +85,8 @@ _ASSIGNMENTS = st.builds(
 )
 
 
-@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@pytest.mark.scaled
+@settings(max_examples=examples(800), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(_ASSIGNMENTS, max_size=8, unique_by=(lambda item: item.port, lambda item: (item.name, *item[4:]))))
 def test_every_path_comes_back_as_it_was(tmp_path: Path, items: list[Assignment]) -> None:
     """Tabs, line ends, backslashes, bytes that are no UTF-8: what is saved is read, and nothing was damage."""

@@ -268,6 +268,26 @@ def test_what_cannot_be_locked_is_said_at_once(opened: tuple[str, int], monkeypa
         files.open_locked(path, fd, "x", 0.0)
 
 
+def test_what_grows_while_it_is_read_is_read(opened: tuple[str, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    """An end that moves on is no fault of the disk; one that is not there is."""
+    path, _ = opened
+    real, written = files.read_at, [b"more", b"end"]
+    with open(f"{path}/x", "w+b", buffering=0) as file:
+
+        def growing(fd: int, size: int, offset: int) -> bytes:
+            data = real(fd, size, offset)
+            if not data and written:
+                file.write(written.pop(0))
+            return data
+
+        monkeypatch.setattr(files, "read_at", growing)
+        assert files.read_whole(file.fileno(), 100, 0) == b"moreend"
+        monkeypatch.setattr(files, "read_at", lambda *_: b"")
+        with pytest.raises(OSError, match=os.strerror(errno.EIO)):
+            files.read_whole(file.fileno(), 100, 0)
+        assert files.read_whole(file.fileno(), 100, 7) == b""
+
+
 def _raising(number: int) -> Callable[[int], None]:
     def fail(fd: int) -> None:
         raise OSError(number, os.strerror(number))

@@ -88,3 +88,4 @@ ALL: tuple[Callable[[], None], ...] = (
     servers_do_not_reuse,
     busy_is_not_local,
 )
+DAILY = (every_wildcard_is_dual, permission_is_never_missing, servers_do_not_reuse)  # one of each file of rules

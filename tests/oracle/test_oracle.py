@@ -14,7 +14,7 @@ import pytest
 from tests import amount
 from tests.oracle import generate, sabotage
 from tests.oracle.build import Builder, furnish
-from tests.oracle.hunt import Find, Result, hunt
+from tests.oracle.hunt import WORKERS, Find, Result, hunt
 from tests.oracle.judge import load_everything, run_world
 from tests.oracle.regressions import REGRESSIONS, Regression
 from tests.oracle.shrink import shrink
@@ -32,6 +32,7 @@ pytestmark = [
 
 SEED = "PORTGUARD_TEST_SEED"
 _DAILY, _WHOLE = 1.0, 60.0  # minutes
+_BESIDE_OTHERS = 4  # worlds at once, every day
 _CATCHING = 60.0  # seconds in which a broken rule has to be noticed
 
 VERDICTS: tuple[Verdict, ...] = ("free", "ours", "conflict", "unavailable", "unknown")
@@ -109,13 +110,17 @@ def assert_right(result: Result, seed: str) -> None:
 def test_every_verdict_is_what_a_server_meets(capsys: pytest.CaptureFixture[str]) -> None:
     """In random worlds no verdict, cause, holder or suggestion is wrong, and each kind of all that there is occurs."""
     seed = new_seed()
-    result = hunt(seed, amount.minutes(_DAILY, _WHOLE) * 60)
+    result = hunt(seed, amount.minutes(_DAILY, _WHOLE) * 60, workers=WORKERS if amount.is_whole() else _BESIDE_OTHERS)
     with capsys.disabled():
         sys.stdout.write(f"\n{SEED}={seed}\n{result}\n")
     assert_right(result, seed)
 
 
-@pytest.mark.parametrize("broken", sabotage.ALL, ids=lambda broken: broken.__name__)
+@pytest.mark.parametrize(
+    "broken",
+    [pytest.param(broken, marks=[] if broken in sabotage.DAILY else pytest.mark.slow) for broken in sabotage.ALL],
+    ids=lambda broken: broken.__name__,
+)
 def test_broken_rule_is_noticed(broken: Callable[[], None]) -> None:
     """With any one rule broken, the oracle finds a wrong verdict within a minute."""
     seed = new_seed()
@@ -123,6 +128,7 @@ def test_broken_rule_is_noticed(broken: Callable[[], None]) -> None:
     assert result.finds, f"{SEED}={seed}\n{result}"
 
 
+@pytest.mark.slow
 def test_failing_world_is_made_small() -> None:
     """Of a world with a dozen sockets and a hundred questions, at most two sockets and one question are left."""
     seed = new_seed()

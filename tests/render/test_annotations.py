@@ -99,7 +99,8 @@ def test_a_message_is_read_back(message: str, hint: str | None, file: str, sever
         assert command.data == message
 
 
-@settings(max_examples=500, deadline=None, database=None)
+@pytest.mark.scaled
+@settings(max_examples=examples(1_000), deadline=None, database=None)
 @given(st.lists(FINDINGS, max_size=8))
 def test_a_command_for_each_finding(findings: list[Finding]) -> None:
     """As many commands as findings, and no other line while there are few; errors come first, else as found."""
@@ -168,7 +169,8 @@ def test_the_schema_objects() -> None:
         assert schema_errors(changed), broken
 
 
-@settings(max_examples=400, deadline=None, database=None)
+@pytest.mark.scaled
+@settings(max_examples=examples(800), deadline=None, database=None)
 @given(st.lists(FINDINGS, max_size=8))
 def test_sarif_is_valid_whatever_was_found(findings: list[Finding]) -> None:
     """The document validates; a result each finding in their order, with its rule, level, text and place."""
@@ -187,7 +189,8 @@ def test_sarif_is_valid_whatever_was_found(findings: list[Finding]) -> None:
     assert len(set(prints)) == len(prints)
 
 
-@settings(max_examples=500, deadline=None, database=None)
+@pytest.mark.scaled
+@settings(max_examples=examples(1_000), deadline=None, database=None)
 @given(NAMES)
 def test_a_uri_leads_to_the_file(name: str) -> None:
     """Relative and percent-encoded, it holds nothing but what RFC 3986 allows, and decodes to the path's very bytes."""

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import itertools
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from portguard.rules.candidates import Pool, alternatives, candidates, exclusion, is_safe, pool_of
 from portguard.rules.ranges import BROWSER_BLOCKED, DYNAMIC, LINUX_EPHEMERAL, contains
+from tests.amount import examples
 
 PORTS = st.integers(1, 65_535)
 
@@ -30,7 +32,8 @@ def every(parts: tuple[range, ...]) -> list[int]:
     return list(itertools.chain(*parts))
 
 
-@settings(max_examples=300, deadline=None, database=None)
+@pytest.mark.scaled
+@settings(max_examples=examples(600), deadline=None, database=None)
 @given(ranges(), ranges())
 def test_the_groups_partition_the_range_whatever_is_ephemeral(
     requested: tuple[int, int], ephemeral: tuple[int, int]
@@ -41,7 +44,8 @@ def test_the_groups_partition_the_range_whatever_is_ephemeral(
     assert sorted(everything) == list(range(requested[0], requested[1] + 1))
 
 
-@settings(max_examples=500, deadline=None, database=None)
+@pytest.mark.scaled
+@settings(max_examples=examples(1_000), deadline=None, database=None)
 @given(NEIGHBOURS)
 def test_each_port_is_in_the_group_its_risk_belongs_to(drawn: tuple[tuple[int, int], tuple[int, int]]) -> None:
     """Safe is outside the ephemeral range; inside it the parity that connect() does not draw from comes before it."""
@@ -54,7 +58,8 @@ def test_each_port_is_in_the_group_its_risk_belongs_to(drawn: tuple[tuple[int, i
         assert is_safe(pool, port) == (not is_inside)
 
 
-@settings(max_examples=500, deadline=None, database=None)
+@pytest.mark.scaled
+@settings(max_examples=examples(1_000), deadline=None, database=None)
 @given(NEIGHBOURS, st.integers(-(2**40), 2**40))
 def test_every_port_comes_once_and_safer_ones_first(drawn: tuple[tuple[int, int], tuple[int, int]], start: int) -> None:
     """From any start: all of the range, none twice, the safe group before the uneven before the even one."""
@@ -70,7 +75,8 @@ def _split(found: list[int], groups: list[list[int]]) -> list[list[int]]:
     return [list(itertools.islice(rest, len(group))) for group in groups]
 
 
-@settings(max_examples=300, deadline=None, database=None)
+@pytest.mark.scaled
+@settings(max_examples=examples(600), deadline=None, database=None)
 @given(NEIGHBOURS, st.integers(-(2**40), 2**40))
 def test_each_group_is_a_wheel_that_start_turns(drawn: tuple[tuple[int, int], tuple[int, int]], start: int) -> None:
     """Within a group, the order is that of start 0, begun `start` places further on."""
@@ -80,7 +86,8 @@ def test_each_group_is_a_wheel_that_start_turns(drawn: tuple[tuple[int, int], tu
     assert _split(list(candidates(pool, start)), groups) == turned
 
 
-@settings(max_examples=300, deadline=None, database=None)
+@pytest.mark.scaled
+@settings(max_examples=examples(600), deadline=None, database=None)
 @given(NEIGHBOURS)
 def test_every_port_of_the_safest_group_can_be_the_first(drawn: tuple[tuple[int, int], tuple[int, int]]) -> None:
     """As many starts as there are ports give as many first candidates: none is favoured."""
@@ -104,7 +111,8 @@ def test_an_empty_pool_yields_nothing() -> None:
     assert list(candidates(Pool((), (), ()), 7)) == []
 
 
-@settings(max_examples=500, deadline=None, database=None)
+@pytest.mark.scaled
+@settings(max_examples=examples(1_000), deadline=None, database=None)
 @given(SMALL, st.sets(PORTS), st.lists(SMALL, max_size=5), st.integers(-(2**40), 2**40))
 def test_what_is_left_after_the_exclusions_comes_exactly_once(
     requested: tuple[int, int], declared: set[int], reserved: list[tuple[int, int]], start: int
@@ -118,7 +126,8 @@ def test_what_is_left_after_the_exclusions_comes_exactly_once(
     assert sorted(kept) == [port for port in range(requested[0], requested[1] + 1) if port not in out]
 
 
-@settings(max_examples=500, deadline=None, database=None)
+@pytest.mark.scaled
+@settings(max_examples=examples(1_000), deadline=None, database=None)
 @given(PORTS | st.sampled_from(sorted(BROWSER_BLOCKED)), st.booleans(), st.booleans())
 def test_the_reason_is_the_one_that_people_can_change_first(port: int, is_declared: bool, is_reserved: bool) -> None:
     """Declared before browser-blocked before reserved; the reason names what is true of the port."""
@@ -136,7 +145,8 @@ def test_the_reason_is_the_one_that_people_can_change_first(port: int, is_declar
     assert reason == (names[0] if names else None)
 
 
-@settings(max_examples=500, deadline=None, database=None)
+@pytest.mark.scaled
+@settings(max_examples=examples(1_000), deadline=None, database=None)
 @given(PORTS, st.integers(0, 200))
 def test_alternatives_are_other_numbers_that_need_no_privileges(port: int, span: int) -> None:
     """Upwards, each once, never the port itself, never beyond the last port, never well-known."""

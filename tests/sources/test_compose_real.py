@@ -15,7 +15,7 @@ from portguard.errors import ConfigError
 from portguard.sources import compose
 from tests.sources.projects import BY_HAND, EXPLAINED, Case, made
 
-QUICK = 20
+QUICK = 12
 MADE = 120
 
 # What both sides are brought to: service, address, published, target, protocol, replicas; or the active services.

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from portguard.sources.interpolation import VALUE_LIMIT, TemplateError, substitute
+from tests.amount import examples
 
 # A and FOO are set, E and EMPTY are set to nothing, U and V are unset.
 VALUES = {"A": "1", "E": "", "FOO": "first", "EMPTY": "", "B": "2", "_x9": "under"}
@@ -109,7 +110,8 @@ def test_bounded(template: str) -> None:
     assert time.thread_time() - started < 1
 
 
-@settings(max_examples=3000, deadline=None)
+@pytest.mark.scaled
+@settings(max_examples=examples(3_000), deadline=None)
 @given(st.text(alphabet="$${}:-+?AUE1a_ \n", max_size=40))
 def test_any_text(template: str) -> None:
     """Any text is expanded or refused with our own error; without a dollar sign it stays as it is."""

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from portguard.sources import jsonc
 from portguard.sources.regular import SIZE_LIMIT
 from portguard.sources.text import SourceError
+from tests.amount import examples
 
 TEXTS = st.text(st.sampled_from('ab"\\/*,:{}[]\n\té\U0001f600 '), max_size=8)
 VALUES = st.recursive(
@@ -64,7 +65,8 @@ def documents(draw: st.DrawFn) -> tuple[object, str]:
     return value, written(value, draw)
 
 
-@settings(max_examples=400, deadline=None)
+@pytest.mark.scaled
+@settings(max_examples=examples(800), deadline=None)
 @given(documents())
 def test_comments_and_trailing_commas_change_nothing(document: tuple[object, str]) -> None:
     """A value whose text has comments anywhere between its tokens, and trailing commas, is the same value."""
@@ -95,7 +97,8 @@ def placed(draw: st.DrawFn) -> tuple[str, dict[tuple[str | int, ...], int]]:
     return text + "}", lines
 
 
-@settings(max_examples=2000, deadline=None)
+@pytest.mark.scaled
+@settings(max_examples=examples(2_000), deadline=None)
 @given(placed())
 def test_lines(document: tuple[str, dict[tuple[str | int, ...], int]]) -> None:
     """In 2,000 generated documents every key and item of the first two levels has the line it was written in."""
@@ -145,7 +148,8 @@ def test_the_deepest_that_is_taken() -> None:
     assert json.dumps(value) == "[" * 64 + "]" * 64
 
 
-@settings(max_examples=500, deadline=None)
+@pytest.mark.scaled
+@settings(max_examples=examples(1_000), deadline=None)
 @given(st.text(st.sampled_from('{}[],:"/*\\\n 1a'), max_size=40))
 def test_any_text_is_a_value_or_an_error(text: str) -> None:
     """Any sequence of marks ends in a value with lines of the text, or in SourceError; plain JSON is always taken."""

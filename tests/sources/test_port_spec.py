@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from portguard.sources.port_spec import PortError, PortMapping, bounds, long_form, parse, variable
+from tests.amount import examples
 
 # text: the mappings as (host_ip, published, target, protocol).
 GOLDEN: dict[str, list[tuple[str, str, int, str]]] = {
@@ -111,7 +112,8 @@ def test_long_form_refused(parts: tuple[int, str, str, str]) -> None:
         long_form(*parts)
 
 
-@settings(max_examples=2000, deadline=None)
+@pytest.mark.scaled
+@settings(max_examples=examples(2_000), deadline=None)
 @given(st.text(alphabet=string.digits + ":-/[].%abtcpu \n٣", max_size=24))
 def test_any_text(text: str) -> None:
     """Any text is read to ports between 0 and 65535, or refused with our own error."""
