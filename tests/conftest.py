@@ -29,6 +29,7 @@ def pytest_configure(config: pytest.Config) -> None:
     """Let the tests' children be interrupted: a runner in the background or under nohup hands down ignored signals."""
     if "slow" in (config.option.markexpr or ""):
         os.environ[amount.WHOLE] = "1"
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # thousands of commands would each compile the package anew
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:

@@ -258,7 +258,7 @@ def _wrong_lint(cell: Cell, outcome: Outcome) -> Iterator[str]:
     if outcome.code == 0 and data is not None:
         named = {Path(source).name for source in data["sources"]}
         wanted = {"portguard.toml", ".env"} if COMMANDS[cell.command].place == "main" else {"compose.yaml"}
-        if named != wanted - {Path(place).name for place in cell.row.places}:
+        if not named >= wanted - {Path(place).name for place in cell.row.places}:
             yield f"judged: {named}"
 
 

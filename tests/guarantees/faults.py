@@ -25,8 +25,8 @@ BREAKINGS = {
         Breaking(
             "a table that seems to end early is taken for empty",
             "leases/files.py",
-            "if os.fstat(fd).st_size > offset + len(data):",
-            "if os.fstat(fd).st_size < 0:",
+            "if os.fstat(fd).st_size <= offset + len(data):",
+            "if os.fstat(fd).st_size >= 0:",
             [_CELL + "[store]"],
         ),
         Breaking(
