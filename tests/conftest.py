@@ -38,8 +38,8 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """Run two tests a processor: every day half of a worker's time is waiting for engines, servers and deadlines."""
-    return (1 if "slow" in (config.option.markexpr or "") else 2) * (os.cpu_count() or 1)
+    """Run one more than there are processors: every day, engines, servers and deadlines are waited for."""
+    return (os.cpu_count() or 1) + ("slow" not in (config.option.markexpr or ""))
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -121,6 +121,7 @@ def test(number, free_port, kept_port):
 """
 
 
+@pytest.mark.slow
 def test_16_workers_never_use_a_port_twice_at_the_same_time(tmp_path: Path, answer: Answer) -> None:
     """800 tests that serve on `free_port` and on a port that is kept: no two on one port at a time; 800 kept are 800.
 

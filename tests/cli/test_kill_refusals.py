@@ -63,21 +63,32 @@ def serving(
 
 def kill(ns: PrivateNetns, *arguments: object, prefix: Sequence[str] = ()) -> dict[str, Any]:
     """Ask for it with all consent there is, and return what is said of the one port."""
+    (entry,) = kill_all(ns, *arguments, prefix=prefix)
+    return entry
+
+
+def kill_all(ns: PrivateNetns, *arguments: object, prefix: Sequence[str] = ()) -> list[dict[str, Any]]:
+    """Ask for them with all consent there is, and return what is said of each port."""
     command = [*prefix, *PORTGUARD, "kill", "--yes", "--force", "--json", *map(str, arguments)]
-    done = ns.run(command, capture_output=True, text=True, cwd="/")
-    return refused(done)
+    return all_refused(ns.run(command, capture_output=True, text=True, cwd="/"))
 
 
 def refused(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
     """Return what is said of the one port, which must be a refusal with a next step."""
+    (entry,) = all_refused(done)
+    return entry
+
+
+def all_refused(done: subprocess.CompletedProcess[str]) -> list[dict[str, Any]]:
+    """Return what is said of each port, which must be a refusal with a next step."""
     assert done.returncode == 1, done
     document = json.loads(done.stdout)
-    (entry,) = document["data"]["ports"]
-    assert (document["exit_code"], entry["status"], entry["actions"]) == (1, "refused", []), entry
-    assert entry["message"]
-    assert entry["hint"], entry
-    found: dict[str, Any] = entry
-    return found
+    entries: list[dict[str, Any]] = document["data"]["ports"]
+    for entry in entries:
+        assert (document["exit_code"], entry["status"], entry["actions"]) == (1, "refused", []), entry
+        assert entry["message"]
+        assert entry["hint"], entry
+    return entries
 
 
 _FIND = "docker ps --filter publish="
@@ -94,13 +105,22 @@ _NAMED = [
 
 
 @pytest.mark.needs("netns")
-@pytest.mark.parametrize(("name", "command"), _NAMED, ids=[name for name, _ in _NAMED])
-def test_by_name(ns: PrivateNetns, name: str, command: str) -> None:
+def test_by_name(ns: PrivateNetns) -> None:
     """Forwarders, engines, sessions, editors and browsers that listen are left alone, each with its own command."""
-    with serving(ns, name) as (process, port):
-        entry = kill(ns, port)
-        assert command.format(pid=process.pid, port=port) in entry["hint"]
-        assert kill(ns, "--tree", port)["hint"] == entry["hint"]
+    with contextlib.ExitStack() as stack:
+        there = [stack.enter_context(serving(ns, name)) for name, _ in _NAMED]
+        for options in ((), ("--tree",)):
+            entries = kill_all(ns, *options, *(port for _, port in there))
+            for (name, command), (process, port), entry in zip(_NAMED, there, entries, strict=True):
+                assert command.format(pid=process.pid, port=port) in entry["hint"], name
+
+
+@pytest.mark.needs("netns")
+@pytest.mark.parametrize("name", ["docker-proxy", "firefox"])
+def test_by_name_alone(ns: PrivateNetns, name: str) -> None:
+    """One that is asked for alone is refused as it is among others."""
+    with serving(ns, name) as (_, port):
+        assert dict(_NAMED)[name].partition("{")[0] in kill(ns, port)["hint"]
 
 
 @pytest.mark.needs("netns")

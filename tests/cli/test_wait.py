@@ -177,6 +177,7 @@ def test_every_server_is_seen_and_none_too_early() -> None:
         assert [moment for moment in moments if moment.is_early] == []
 
 
+@pytest.mark.slow
 @pytest.mark.needs("netns", "ipv6")
 def test_the_command_is_neither_early_nor_late() -> None:
     """The same for 20 servers and the installed command."""
