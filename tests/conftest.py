@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests import amount
 from tests.worlds import capabilities, netns
@@ -29,6 +30,8 @@ def pytest_configure(config: pytest.Config) -> None:
     """Let the tests' children be interrupted: a runner in the background or under nohup hands down ignored signals."""
     if "slow" in (config.option.markexpr or ""):
         os.environ[amount.WHOLE] = "1"
+    settings.register_profile("beside others", suppress_health_check=[HealthCheck.too_slow])  # who is slow has no fault
+    settings.load_profile("beside others")
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # thousands of commands would each compile the package anew
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from itertools import islice
+from itertools import islice, tee
 
 from portguard._contexts import suppress
 from portguard._namedtuple import NamedTuple
@@ -108,10 +108,10 @@ def choose_unleased(
     """Pick without leasing, past the ports leased in the store at `path`, as far as that can be read."""
     if path is None:
         return choose(None, count, candidates, refuse)
-    rest = iter(candidates)
+    first, again = tee(candidates)
     with suppress(StateError), readable(path, key, is_alive=is_alive) as table:
-        return choose(table, count, rest, refuse)
-    return choose(None, count, rest, refuse)
+        return choose(table, count, first, refuse)
+    return choose(None, count, again, refuse)
 
 
 def release(path: str, key: str, taken: Taken) -> None:

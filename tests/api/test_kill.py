@@ -168,6 +168,13 @@ def test_a_connection_is_in_the_way(busy: int) -> None:
     assert len(found.holders) == 1
 
 
+def test_busy_by_nobody_that_is_told(idle: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a bind fails and no table says why, there is nobody to end, and nothing is made up."""
+    monkeypatch.setattr(aims, "probe_all", lambda _protocol, wanted, _port: (dict.fromkeys(wanted, "busy"), {}))
+    (port,) = kill.kill(f"127.0.0.1:{idle}").ports
+    assert (port.status, port.message, port.hint) == ("nobody", f"nobody listens on 127.0.0.1:{idle}/tcp", None)
+
+
 def test_nobody(idle: int) -> None:
     """Where nobody listens there is nothing to do, which is no success."""
     report = kill.kill(f"127.0.0.1:{idle}")
@@ -519,6 +526,12 @@ def test_who_is_watched(asked: Aims, tmp_path: Path, checkout: Path) -> None:
             assert not fresh._is_watched(holder._replace(container=Container("docker", ID, "db")))
             assert fresh.aim(mine.target).is_watched is is_watched
             fresh.close()
+    with server(tmp_path, parent="sh") as mine:
+        holder = holder_of(processes.describe(mine.pid))
+        fresh = Aims(str(tmp_path), {}, is_tree=False)
+        fresh.top = lambda process: process.pid + 1  # type: ignore[method-assign]  # one above it, in this checkout
+        assert fresh._is_watched(holder)
+        fresh.close()
     orphan = holder_of(Process(2**22 + 1, parent_pid=1))
     assert not asked._is_watched(orphan)
     assert not asked._is_watched(orphan._replace(processes=()))
@@ -526,6 +539,47 @@ def test_who_is_watched(asked: Aims, tmp_path: Path, checkout: Path) -> None:
 
 
 # ---------------------------------------------------------------- doing it
+
+
+def test_what_came_of_it_may_not_be_told(tmp_path: Path, idle: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where no bind can be tried, or no table read, a port is not called freed: 3, and how to look."""
+    target = f"127.0.0.1:{idle}"
+    found = Aims(str(tmp_path), {}, is_tree=False)
+    aim = Aim(KillPort(target, idle, "tcp", ("127.0.0.1",), "planned", "", None), parse_port(target))
+    failed: dict[str, str] = {"127.0.0.1": "EMFILE"}
+    monkeypatch.setattr(kill, "probe_all", lambda _protocol, wanted, _port: (dict.fromkeys(wanted, "failed"), failed))
+    said = outcome(found, aim)
+    assert said.status == "unknown"
+    assert said.message == "what came of it cannot be told: no bind could be tried: EMFILE"
+    assert said.hint == f"see: portguard check {target}"
+    assert kill._report([said], ()).exit_code == 3
+    assert kill._report([said, said._replace(status="refused")], ()).exit_code == 1
+    assert kill._report([said._replace(status="freed")], ()).exit_code == 0
+    assert kill._report([said._replace(status="still-held")], ()).exit_code == 1
+    assert kill._unknown(aim.port, "no table", ["x could not be stopped"]).message == (
+        "what came of it cannot be told: no table; x could not be stopped"
+    )
+    found.close()
+
+
+@pytest.mark.usefixtures("quiet")
+def test_a_table_that_cannot_be_read_any_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who was to end is ended, and waited for by itself alone; then nothing is claimed."""
+
+    def unreadable(_target: object) -> list[Socket]:
+        raise LookupFailedError("netlink: no more")
+
+    with server(tmp_path) as mine:
+
+        def agree(_plan: object) -> tuple[str, ...]:
+            monkeypatch.setattr(kill, "rows_of", unreadable)
+            return ()
+
+        report = kill.kill(mine.target, ask=agree)
+        (port,) = report.ports
+        assert (report.exit_code, port.status) == (3, "unknown")
+        assert port.message == "what came of it cannot be told: netlink: no more"
+        assert not mine.is_running()
 
 
 @pytest.mark.usefixtures("quiet")

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from portguard.errors import LookupFailedError
-from portguard.system import alive, signals
+from portguard.system import alive, proc_stat, signals
 from portguard.system.signals import Handle
 from tests.api.servers import server
 from tests.worlds.processes import eventually
@@ -69,6 +69,24 @@ def test_a_handle(tmp_path: Path, way: str) -> None:
         if handle.fd is not None:
             with pytest.raises(OSError, match="Bad file descriptor"):
                 os.fstat(handle.fd)
+
+
+def test_who_cannot_be_looked_at_is_nobody_s_handle(tmp_path: Path, way: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whose start cannot be read might be anybody: that is said, nobody is signalled, and nothing stays open."""
+
+    def fail(pid: int) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with server(tmp_path) as mine:
+        monkeypatch.setattr(proc_stat, "look", fail)
+        before = len(os.listdir("/proc/self/fd"))
+        if way == "pidfd":
+            with pytest.raises(LookupFailedError, match="Input/output error"):
+                signals.take(mine.pid)
+            assert signals.terminate(mine.pid, 1) is False
+        assert len(os.listdir("/proc/self/fd")) == before
+        monkeypatch.undo()
+        assert mine.is_running()
 
 
 def test_nobody(way: str) -> None:

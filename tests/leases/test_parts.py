@@ -288,6 +288,81 @@ def test_what_grows_while_it_is_read_is_read(opened: tuple[str, int], monkeypatc
         assert files.read_whole(file.fileno(), 100, 7) == b""
 
 
+def test_what_cannot_be_told_is_not_nothing(tmp_path: Path) -> None:
+    """A place of the store is there, or is not there; where neither can be told, that is said."""
+    assert directory.is_there(str(tmp_path)) is True
+    assert directory.is_there(str(tmp_path / "x")) is False
+    (tmp_path / "file").touch()
+    assert directory.is_there(str(tmp_path / "file" / "x")) is False
+    with pytest.raises(StateError, match=r"the lease store .* cannot be used: File name too long"):
+        directory.is_there(str(tmp_path / ("x" * 300)))
+
+
+def test_closing() -> None:
+    """Nothing was written through it, so nothing is lost: not even when the kernel has something to say."""
+    fd = os.open(os.devnull, os.O_RDONLY)
+    directory.close(-1)
+    directory.close(fd)
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(fd)
+    directory.close(fd)
+
+
+def test_two_that_make_the_directory(store: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who comes second uses what the first has made."""
+    real = os.mkdir
+
+    def made_meanwhile(path: str, mode: int = 0o777) -> None:
+        real(path, mode)
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
+
+    monkeypatch.setattr(os, "mkdir", made_meanwhile)
+    os.close(directory.open_directory(store, create=True))
+    assert os.stat(store).st_mode & 0o777 == 0o700
+
+
+def test_half_a_copy_is_none(opened: tuple[str, int]) -> None:
+    """What cannot be kept whole is an error, and nothing is left of it; what was kept before still is."""
+    path, fd = opened
+    files.set_aside(path, fd, "x", b"first")
+    for descriptor in (fd, -1):
+        before = descriptors()
+        with no_file_beyond(3), pytest.raises(OSError, match=os.strerror(errno.ENOSPC)):
+            files.set_aside(path, descriptor, "x", b"second")
+        assert sorted(os.listdir(path)) == ["x.corrupt-1"]
+        assert descriptors() == before
+
+
+def test_what_cannot_be_read_is_said(store: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk that fails is no empty table: it is named, for each way of reading; who needs no lease goes without."""
+    with table.locked(store, KEY) as leases:
+        leases.write(5, Lease(FOR_LIFE, 1, 3, 1))
+
+        def fail(_fd: int, _size: int, _offset: int) -> bytes:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+        monkeypatch.setattr(files, "read_at", fail)
+        for read in (leases.leases, lambda: leases.lease(5), lambda: list(leases.unleased([5]))):
+            with pytest.raises(StateError, match=f"lease table {store}/{NAME} cannot be used: Input/output error"):
+                read()
+        monkeypatch.undo()
+    real = files.read_at
+    asked: list[int] = []
+
+    def fail_later(fd: int, size: int, offset: int) -> bytes:
+        asked.append(offset)
+        return real(fd, size, offset) if len(asked) == 1 else fail(fd, size, offset)
+
+    monkeypatch.setattr(files, "read_at", fail_later)
+    assert take.choose_unleased(store, KEY, 1, [5, 6], lambda _: None).ports == (5,)
+    monkeypatch.setattr(files, "_try_lock", _raising(errno.EIO))
+    with (
+        pytest.raises(StateError, match=r"assignments .* cannot be used: Input/output error"),
+        assignments.locked(store, "host"),
+    ):
+        pass
+
+
 def _raising(number: int) -> Callable[[int], None]:
     def fail(fd: int) -> None:
         raise OSError(number, os.strerror(number))

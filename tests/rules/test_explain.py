@@ -322,6 +322,12 @@ def held_by(*processes: Process, **changes: Any) -> list[Holder]:
         ),
         (
             "listener",
+            held_by(owner_status="none-found", state=None),
+            0,
+            "no table here shows who has it; whoever has bound it and does not listen is not in all of them",
+        ),
+        (
+            "listener",
             [],
             0,
             "no process here holds it; it may belong to the kernel, another PID namespace or another container",

@@ -11,9 +11,12 @@ ME = Me(pid=500, ancestors=(400, 300), uids=frozenset({1000}), euid=1000)
 SERVER = Process(600, "node", "ada", "/usr/bin/node", "/home/ada/shop", 1.0, 550, 1000)
 
 
+_OF_SUSPECT = ("uids", "is_kernel", "container_id", "is_group_unreadable")
+
+
 def suspect(**changed: object) -> Suspect:
     """Return a plain server of ours, with these facts changed."""
-    of_suspect = {key: changed.pop(key) for key in ("uids", "is_kernel", "container_id") if key in changed}
+    of_suspect = {key: changed.pop(key) for key in _OF_SUSPECT if key in changed}
     return Suspect(SERVER._replace(**changed), **({"uids": (1000,) * 3} | of_suspect))  # type: ignore[arg-type]
 
 
@@ -52,6 +55,8 @@ def test_a_plain_process_of_this_user_may_be_ended() -> None:
         (suspect(exe="C:\\Program Files\\wslrelay.exe"), "container"),
         (suspect(name="containerd-shim-runc-v2"), "containers"),
         (suspect(container_id="b" * 64), "container bbbbbbbbbbbb"),
+        (suspect(is_group_unreadable=True), "control group cannot be read"),
+        (suspect(is_group_unreadable=True, container_id="b" * 64), "control group cannot be read"),
         (suspect(name="Code"), "editor"),
         (suspect(name="firefox"), "browser"),
         (suspect(uids=None), "cannot be told"),
