@@ -207,7 +207,8 @@ def _adopt(old: object, new: object) -> bool:
     """Give the functions in `old` the code of those in `new`; whether these are such as have code."""
     if isinstance(old, types.FunctionType) and isinstance(new, types.FunctionType):
         for mine, other in zip(old.__closure__ or (), new.__closure__ or (), strict=True):
-            _adopt(mine.cell_contents, other.cell_contents)
+            if not isinstance(mine.cell_contents, type):  # super() has the very class that is being dealt with
+                _adopt(mine.cell_contents, other.cell_contents)
         old.__code__ = new.__code__
         if old.__defaults__ is not None or new.__defaults__ is not None:
             old.__defaults__ = _defaults(old.__defaults__ or (), new.__defaults__ or ())
