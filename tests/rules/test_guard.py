@@ -35,6 +35,12 @@ def test_a_plain_process_of_this_user_may_be_ended() -> None:
     assert reason(suspect(container_id="a" * 64), ME._replace(container_id="a" * 64)) == ""
 
 
+def test_a_process_whose_group_cannot_be_read() -> None:
+    """It may run in a container, and is left alone; what it runs in is not guessed."""
+    item = suspect(is_group_unreadable=True)
+    assert reason(item) == "its control group cannot be read, so what it runs in is not known"
+
+
 @pytest.mark.parametrize(
     ("item", "expected"),
     [

@@ -74,6 +74,8 @@ def test_names(text: str, expected: tuple[str, str | None]) -> None:
         ("000080", "'000080': ports are 1 to 65535", None),
         ("web:80", "'web:80': 'web' is no address", "write 127.0.0.1:PORT, *:PORT or localhost:PORT"),
         ("::1:80", "'::1:80': '::1' is no address", "write [::1]:PORT, *:PORT or localhost:PORT"),
+        ("[::1:80", "'[::1:80': '[::1' is no address", "write 127.0.0.1:PORT, *:PORT or localhost:PORT"),
+        ("::1]:80", "'::1]:80': '::1]' is no address", "write 127.0.0.1:PORT, *:PORT or localhost:PORT"),
         ("[x:80", "'[x:80': '[x' is no address", "write 127.0.0.1:PORT, *:PORT or localhost:PORT"),
         ("[x::]:80", "'[x::]:80': '[x::]' is no address", "write 127.0.0.1:PORT, *:PORT or localhost:PORT"),
         ("x::y]:80", "'x::y]:80': 'x::y]' is no address", "write 127.0.0.1:PORT, *:PORT or localhost:PORT"),

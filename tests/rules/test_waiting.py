@@ -34,6 +34,10 @@ def row(address: str, state: str = "listen", *, protocol: Any = "tcp", v6only: b
         (row("::", v6only=True), "127.0.0.1", False),
         (row("::", v6only=True), "::1", True),
         (row("fe80::1"), "fe80::1%eth0", True),
+        (row("fe80::1%eth0"), "fe80::1%eth0", True),
+        (row("fe80::1%eth1"), "fe80::1%eth0", False),
+        (row("fe80::1%eth1"), "fe80::1%2", True),  # whose number that is the table does not tell
+        (row("fe80::2%eth1"), "fe80::1%2", False),
     ],
 )
 def test_serves(socket: Socket, address: str, expected: bool) -> None:
