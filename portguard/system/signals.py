@@ -77,7 +77,7 @@ def is_running(handle: Handle) -> bool:
     """Whether the process has not ended yet; a zombie has."""
     if handle.fd is None:
         return alive.is_alive(handle.pid, handle.started)
-    return not _poll((handle,), 0)
+    return not _poll((handle.fd,), 0)
 
 
 def send(handle: Handle, number: int) -> bool:
@@ -118,20 +118,20 @@ def wait(handles: Sequence[Handle], seconds: float) -> bool:
         left = end - time.monotonic()
         if left <= 0:
             return False
-        if all(handle.fd is not None for handle in running):
-            _poll(running, left)
+        fds = [handle.fd for handle in running if handle.fd is not None]
+        if len(fds) == len(running):
+            _poll(fds, left)
         else:
             time.sleep(min(_STEP, left))
         running = [handle for handle in running if is_running(handle)]
     return True
 
 
-def _poll(handles: Sequence[Handle], seconds: float) -> bool:
-    """Wait until one has ended, at most so long; whether one has."""
+def _poll(fds: Sequence[int], seconds: float) -> bool:
+    """Wait until one of the processes behind these pidfds has ended, at most so long; whether one has."""
     poll = select.poll()
-    for handle in handles:
-        if handle.fd is not None:
-            poll.register(handle.fd, select.POLLIN)
+    for fd in fds:
+        poll.register(fd, select.POLLIN)
     return bool(poll.poll(seconds * 1000))
 
 

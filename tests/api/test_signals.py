@@ -203,9 +203,9 @@ def test_waiting_sleeps(tmp_path: Path, way: str, monkeypatch: pytest.MonkeyPatc
         looks: list[float] = []
         poll = signals._poll
 
-        def counted(handles: Sequence[Handle], seconds: float) -> bool:
+        def counted(fds: Sequence[int], seconds: float) -> bool:
             looks.append(seconds)
-            return poll(handles, seconds)
+            return poll(fds, seconds)
 
         monkeypatch.setattr(signals, "_poll", counted)
         started = time.monotonic()
