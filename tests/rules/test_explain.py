@@ -138,6 +138,16 @@ LOW = WEB._replace(port=80)
             "this host has no address fe80::1%x, fe80::2: it needs its interface, as in fe80::2%eth0",
         ),
         (
+            lambda: message("unavailable", "address-not-local", errors={"::1": "EAFNOSUPPORT"}),
+            "::1 cannot be bound: sockets of its family are switched off here, or a sandbox forbids them",
+        ),
+        (
+            lambda: message(
+                "unavailable", "address-not-local", errors={"::1": "EPROTONOSUPPORT", "10.0.0.1": "EADDRNOTAVAIL"}
+            ),
+            "this host has no address ::1, 10.0.0.1",
+        ),
+        (
             lambda: message("unavailable", "excluded"),
             "the system has excluded port 8080 or lent it exclusively; nothing need be listening",
         ),
