@@ -816,6 +816,20 @@ def test_a_container_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 # ---------------------------------------------------------------- small facts
 
 
+def test_who_is_confirmed() -> None:
+    """What needs a name is confirmed by that very name or the container's id, and by nothing else."""
+    unit = KillAction("unit", "web.service", "the unit", needs_name=True)
+    assert [kill._is_confirmed(unit, names) for names in ((), ("",), ("X",), ("web",), ("web.service",))] == [
+        *(False, False, False, False),
+        True,
+    ]
+    container = KillAction("container", "db", "the container", id=ID, needs_name=True)
+    assert [kill._is_confirmed(container, names) for names in ((ID[:11],), (ID[:12],), (ID,), ("db",))] == [
+        False,
+        *(True, True, True),
+    ]
+
+
 def test_commands() -> None:
     """A command that is shown can be typed as it is shown."""
     assert kill.again(["3000"], force=False, tree=False) == "portguard kill 3000"

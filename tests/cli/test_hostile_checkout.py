@@ -270,7 +270,7 @@ def test_endless_files(tmp_path: Path, name: str, plant: Callable[[Path], None])
             cwd=tmp_path, capture_output=True, text=True, check=True,
         )  # fmt: skip
         code, seconds, megabytes = json.loads(done.stdout)
-        assert code in (0, 1, 2, 3), words
+        assert code in (0, 1, 2), words  # 3: the system had no more to give
         assert seconds < SECONDS, words
         assert megabytes < MEGABYTES, words
 

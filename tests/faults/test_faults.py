@@ -103,7 +103,9 @@ def test_a_pipe_that_does_not_wait(environ: dict[str, str]) -> None:
         # With the whole answer in memory there is nothing to sleep in but the pipe.
         eventually(lambda: state_of(asking.pid) == "S" or asking.poll() is not None, "it does not come to its answer")
         with open(reader, "rb") as pipe:
-            told: dict[str, Any] = json.loads(pipe.read()[filler:])
+            text = pipe.read()[filler:]
+        assert text.endswith(b"}\n"), text[-80:]
+        told: dict[str, Any] = json.loads(text)
         assert asking.stderr is not None
         assert asking.stderr.read() == b""
         assert asking.wait() == 0
