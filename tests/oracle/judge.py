@@ -237,11 +237,12 @@ class _Judge:
         if sight == "nothing":
             return {"none"}
         listed = [fact for fact in self._facts if sight == "whole" or fact.cause != "bound"]
-        believed = [
-            fact._replace(v6only=fact.v6only and sight == "whole" and fact.cause in ("listener", "bound"))
-            for fact in listed
-        ]
+        believed = [fact._replace(v6only=fact.v6only and self._is_known(fact)) for fact in listed]
         return {causes_of(_met(facts, addresses, protocol, port)) for facts in (listed, believed)}
+
+    def _is_known(self, fact: Fact) -> bool:
+        """Whether it can be known that this IPv6-only socket is one: what is bound to one address is (__inet6_bind)."""
+        return fact.cause in ("listener", "bound") and (self._world.sight == "whole" or fact.host != "::")
 
 
 def _met(facts: Sequence[Fact], addresses: Sequence[str], protocol: Protocol, port: int) -> list[Fact]:
