@@ -59,17 +59,15 @@ def _handed_out(ports: Collection[int], environ: Mapping[str, str]) -> Known:
         path = directory.path_of(environ)
     except StateError:
         return _NOTHING
-    leases: dict[int, Lease] = {}
-    assigned: dict[int, Assignment] = {}
+    known = _NOTHING
     try:
-        if not directory.is_there(path):  # most have none
-            return _NOTHING
-        leases = _leased(path, ports)
-        assigned = _assigned(path, ports)
+        if directory.is_there(path):  # most have none
+            known = known._replace(leases=_leased(path, ports))
+            known = known._replace(assignments=_assigned(path, ports))
     except StateError as error:
         note = Note("leases", f"who else has these numbers could not be read: {error.message}")
-        return Known(leases, assigned, (note,))
-    return Known(leases, assigned)
+        return known._replace(notes=(note,))
+    return known
 
 
 def _leased(path: str, ports: Collection[int]) -> dict[int, Lease]:

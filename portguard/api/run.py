@@ -151,9 +151,8 @@ class _Taking:
             )
             place, key = directory.path_of(self._environ), kernel.host_key()
             with table.locked(place, key, is_alive=alive.seems_alive) as leases:
-                self._undo.append(
-                    lambda: _forget(place, key, lease, self._before)
-                )  # not sooner: it waits for the lock, too
+                # Not sooner: it waits for the lock, too.
+                self._undo.append(lambda: _forget(place, key, lease, self._before))
                 for item in self._items:
                     there = leases.lease(item.port)
                     if there is None or there.kind == "free" or not alive.seems_alive(there.pid, there.started):

@@ -44,8 +44,9 @@ def worktree_of(directory: str, *, is_strict: bool = False) -> Worktree | None:
 
 def _worktree(root: str, mark: str, *, is_strict: bool) -> Worktree:
     own = mark
-    is_strict &= os.path.isfile(mark)  # a directory is a main one's
-    if os.path.isfile(mark):
+    is_file = os.path.isfile(mark)
+    is_strict &= is_file  # a directory is a main one's
+    if is_file:
         named = _read(mark, is_strict=is_strict).removeprefix("gitdir: ")
         own = os.path.join(root, named)
     common = _read(os.path.join(own, "commondir"), is_strict=is_strict)

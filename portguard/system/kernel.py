@@ -15,13 +15,15 @@ if TYPE_CHECKING:
 def read(path: str) -> str | None:
     """Return what a file says, without white space around it; None where it cannot be read."""
     try:
-        fd = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
+        return _text_of(path)
     except OSError:
         return None
+
+
+def _text_of(path: str) -> str:
+    fd = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
     try:
         return os.read(fd, 65536).decode("ascii", "replace").strip()
-    except OSError:
-        return None
     finally:
         os.close(fd)
 
@@ -38,11 +40,7 @@ def _read_key(path: str) -> str:
     leases. Raises StateError.
     """
     try:
-        fd = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
-        try:
-            return os.read(fd, 256).decode("ascii", "replace").strip()
-        finally:
-            os.close(fd)
+        return _text_of(path)
     except (FileNotFoundError, NotADirectoryError, PermissionError):
         return ""
     except OSError as error:

@@ -88,19 +88,19 @@ def _no_store(world: World) -> None:
 
 
 def _no_table(world: World) -> None:
-    world.table.unlink()
+    world.files.table.unlink()
 
 
 def _damaged_table(world: World) -> None:
-    world.table.write_bytes(b"garbage " * 1000)
+    world.files.table.write_bytes(b"garbage " * 1000)
 
 
 def _damaged_book(world: World) -> None:
-    world.book.write_bytes(world.book.read_bytes() + b"half a li")
+    world.files.book.write_bytes(world.files.book.read_bytes() + b"half a li")
 
 
 def _left_over(world: World) -> None:
-    left = world.book.with_name(f"{world.book.name}.new")
+    left = world.files.book.with_name(f"{world.files.book.name}.new")
     left.write_bytes(b"half of it")
     left.chmod(0o600)
 

@@ -113,7 +113,7 @@ def _wrong_store(cell: Cell, outcome: Outcome) -> Iterator[str]:
         if own != ({"db"} if words[0] == "leases" else set(_OWN)):
             yield "the assignments are neither the old nor the new ones"
     is_damaged = cell.row.world == "damaged table" and after.leases is None
-    if is_damaged and outcome.world.table.read_bytes() != b"garbage " * 1000:
+    if is_damaged and outcome.world.files.table.read_bytes() != b"garbage " * 1000:
         yield "the damaged table has changed"
     # What was handed out for a while is given back, or taken over by a command that runs.
     is_taken = cell.command == "leases release" or (words[0] == "run" and outcome.code == 0)

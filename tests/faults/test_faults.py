@@ -19,6 +19,7 @@ from tests.conftest import PORTGUARD
 from tests.faults import cells, judge, table, world
 from tests.faults.cells import Cell
 from tests.faults.table import Row
+from tests.tally import Tally, counted
 from tests.worlds import sandbox
 from tests.worlds.processes import eventually
 
@@ -32,20 +33,11 @@ _ROOMS = {
 }
 
 
-class Tally:
-    """What was judged, for the figures."""
-
-    def __init__(self) -> None:
-        self.cells = self.wrong = 0
-        self.boundaries: set[str] = set()
-
-
 @pytest.fixture(scope="module")
 def tally() -> Iterator[Tally]:
     """Count, and print the figures at the end (with -s)."""
-    counted = Tally()
-    yield counted
-    print(f"\nfaults: {len(counted.boundaries)} boundaries, {counted.cells} cells, wrong: {counted.wrong}")  # noqa: T201 - the figures
+    with counted("faults", "boundaries") as tally:
+        yield tally
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +73,7 @@ def test_every_cell(room: str, server: socket.socket, tally: Tally, tmp_path: Pa
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         found = list(pool.map(look, enumerate(wanted)))
     tally.cells += len(wanted)
-    tally.boundaries.update(cell.row.boundary for cell in wanted)
+    tally.rows.update(cell.row.boundary for cell in wanted)
     tally.wrong += sum(map(bool, found))
     assert not any(found), "\n".join(line for lines in found for line in lines)
 

@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import portguard
-from portguard.leases import assignments, directory, glance, table
+from portguard.leases import assignments, table
 from portguard.leases.table import Lease
 from portguard.system import alive, kernel
 from tests.worlds.repositories import declared_numbers, git
+from tests.worlds.store import Files
 
 _LONG = 600_000  # milliseconds; longer than any test
 _COPIED = ("old/.git", "new/.git", "main/.git/worktrees/old/gitdir", "main/.git/worktrees/new/gitdir")
@@ -41,19 +42,9 @@ class World(NamedTuple):
         return self.root / "state"
 
     @property
-    def table(self) -> Path:
-        """The table of leases."""
-        return self.state / glance.name_of(kernel.host_key())
-
-    @property
-    def book(self) -> Path:
-        """The file of assignments."""
-        return self.state / directory.assignments_name(kernel.machine_key())
-
-    @property
-    def lock(self) -> Path:
-        """The lock of the assignments."""
-        return self.state / f"assignments-{kernel.machine_key()}.lock"
+    def files(self) -> Files:
+        """The files of the store."""
+        return Files(self.state)
 
     @property
     def out(self) -> Path:
@@ -65,11 +56,11 @@ class World(NamedTuple):
         if word.startswith("/"):
             return (word.format(pid=os.getpid()),)
         if word in ("table", "book", "lock"):
-            path: Path = getattr(self, word)
+            path: Path = getattr(self.files, word)
             return path, path.name
         if word in ("table.corrupt-1", "book.corrupt-1", "book.new"):
             name, _, suffix = word.partition(".")
-            beside = Path(f"{getattr(self, name)}.{suffix}")
+            beside = Path(f"{getattr(self.files, name)}.{suffix}")
             return beside, beside.name
         return (self.root / word,)
 
@@ -134,7 +125,7 @@ class Stored(NamedTuple):
 
 def look(world: World) -> Stored:
     """Return what is kept in this world now."""
-    book = world.book.read_bytes() if world.book.exists() else None
+    book = world.files.book.read_bytes() if world.files.book.exists() else None
     assigned: dict[tuple[str, str], int] = {}
     leases: dict[int, Lease] | None = None
     if world.state.is_dir():

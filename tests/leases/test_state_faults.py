@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 import pytest
 
-from portguard.leases import assignments, directory, table
+from portguard.leases import assignments, table
 from portguard.system import kernel
 from tests.conftest import PORTGUARD
 from tests.worlds.capabilities import NOBODY
@@ -28,6 +28,7 @@ from tests.worlds.file_systems import fill, make_read_only
 from tests.worlds.netns import CLONE_NEWNET, CLONE_NEWNS, PrivateNetns, mount, parked
 from tests.worlds.processes import stopped_inside
 from tests.worlds.repositories import declare_two, git
+from tests.worlds.store import Files
 from tests.worlds.users import as_user
 
 pytestmark = pytest.mark.needs("git")
@@ -51,19 +52,9 @@ class World(NamedTuple):
     numbers: str
 
     @property
-    def book(self) -> Path:
-        """The file of the assignments."""
-        return self.state / directory.assignments_name(kernel.machine_key())
-
-    @property
-    def lock(self) -> Path:
-        """The lock of the assignments."""
-        return self.state / f"assignments-{kernel.machine_key()}.lock"
-
-    @property
-    def table(self) -> Path:
-        """The table of leases, and its lock."""
-        return self.state / f"leases-{kernel.host_key()}.table"
+    def files(self) -> Files:
+        """The files of the store."""
+        return Files(self.state)
 
 
 @pytest.fixture
@@ -287,8 +278,8 @@ def small_file_system(world: World, prepare: Callable[[Path], None]) -> Iterator
             return subprocess.run(command, capture_output=True, text=True, check=False, timeout=_TIMEOUT)
 
         yield run
-        done = subprocess.run(inside.argv(["cat", world.book]), capture_output=True, check=True, timeout=_TIMEOUT)
-        assert done.stdout == saved[world.book.name], "what was stored was changed"
+        done = subprocess.run(inside.argv(["cat", world.files.book]), capture_output=True, check=True, timeout=_TIMEOUT)
+        assert done.stdout == saved[world.files.book.name], "what was stored was changed"
         done = subprocess.run(inside.argv(["ls", world.state]), capture_output=True, check=True, timeout=_TIMEOUT)
         names = set(done.stdout.decode().split())
         assert set(saved) <= names
@@ -357,10 +348,10 @@ _FAULTS = [
 @pytest.mark.parametrize(("spoil", "reason"), [*_FAULTS, (newer_book, "of a newer portguard")])
 def test_assignments_that_cannot_be_trusted(world: World, spoil: Callable[[Path], None], reason: str) -> None:
     """As with a directory that cannot; they stay as they are, byte by byte."""
-    spoil(world.book)
-    before = contents(world.book)
-    assert_said(world, run_all(world, directly), _NOTHING_KNOWN, reason, str(world.book), noted=_NOTED)
-    assert contents(world.book) == before
+    spoil(world.files.book)
+    before = contents(world.files.book)
+    assert_said(world, run_all(world, directly), _NOTHING_KNOWN, reason, str(world.files.book), noted=_NOTED)
+    assert contents(world.files.book) == before
     assert not list(world.state.glob("*.corrupt*"))
 
 
@@ -369,22 +360,22 @@ def test_a_lock_of_the_assignments_that_cannot_be_trusted(
     world: World, spoil: Callable[[Path], None], reason: str
 ) -> None:
     """Only changing needs it: who has numbers keeps them, nobody gets new ones."""
-    spoil(world.lock)
-    before = contents(world.book, world.lock)
+    spoil(world.files.lock)
+    before = contents(world.files.book, world.files.lock)
     assert_said(world, run_all(world, directly), _NOTHING_NEW, reason, str(world.state / "assignments-"))
-    assert contents(world.book, world.lock) == before
+    assert contents(world.files.book, world.files.lock) == before
 
 
 @pytest.mark.parametrize(("spoil", "reason"), [*_FAULTS, (newer_table, "of a newer portguard")])
 def test_a_table_that_cannot_be_trusted(world: World, spoil: Callable[[Path], None], reason: str) -> None:
     """Numbers are not assigned past it; `run` in the main checkout and `free` go on unleased; it stays as it is."""
-    spoil(world.table)
-    before = contents(world.book, world.table)
+    spoil(world.files.table)
+    before = contents(world.files.book, world.files.table)
     found = run_all(world, directly)
     del found["leases"]
     expected = {name: code for name, code in _NOTHING_NEW.items() if name != "leases"}
-    assert_said(world, found, expected, reason, str(world.table), noted=("run, main", "free"))
-    assert contents(world.book, world.table) == before
+    assert_said(world, found, expected, reason, str(world.files.table), noted=("run, main", "free"))
+    assert contents(world.files.book, world.files.table) == before
 
 
 @pytest.mark.parametrize(("spoil", "reason"), [*_FAULTS, (newer_table, "of a newer portguard")])
@@ -392,7 +383,7 @@ def test_leases_does_not_pass_over_a_table_it_cannot_read(
     world: World, spoil: Callable[[Path], None], reason: str
 ) -> None:
     """`leases` with a table that is there and cannot be used: exit 3 and why; not a list without what is in it."""
-    spoil(world.table)
+    spoil(world.files.table)
     done = directly(world.main, ("leases",))
     assert done.returncode == 3
     message, hint = done.stderr.splitlines()
@@ -403,15 +394,15 @@ def test_leases_does_not_pass_over_a_table_it_cannot_read(
 @pytest.mark.parametrize("content", [b"garbage", b"\xff" * 5000, b'{"leases": []}\n'])
 def test_a_corrupt_table_is_set_aside(world: World, content: bytes) -> None:
     """Everything works as ever, no number changes, and what was there is kept."""
-    world.table.write_bytes(content)
+    world.files.table.write_bytes(content)
     assert_said(world, run_all(world, directly), _EVERYTHING_WORKS)
     assert [path.read_bytes() for path in world.state.glob("*.corrupt-*")] == [content]
 
 
 def test_corrupt_assignments_are_set_aside(world: World) -> None:
     """The lines that can be understood are kept, the file as it was as well; nobody's number changes."""
-    content = b"\xff\xfe\n" + world.book.read_bytes().partition(b"\n")[2] + b"half a li"
-    world.book.write_bytes(content)
+    content = b"\xff\xfe\n" + world.files.book.read_bytes().partition(b"\n")[2] + b"half a li"
+    world.files.book.write_bytes(content)
     assert_said(world, run_all(world, directly), _EVERYTHING_WORKS)
     asides = list(world.state.glob("assignments-*.corrupt-*"))
     assert asides
@@ -421,7 +412,7 @@ def test_corrupt_assignments_are_set_aside(world: World) -> None:
 def test_nonsense_in_the_place_of_the_assignments(world: World) -> None:
     """Nothing to be understood at all: kept aside, and numbers are given as in the beginning, the very same ones."""
     content = os.urandom(5_000).replace(b"\n", b" ")
-    world.book.write_bytes(content)
+    world.files.book.write_bytes(content)
     assert_said(world, run_all(world, directly), _EVERYTHING_WORKS)
     assert {path.read_bytes() for path in world.state.glob("assignments-*.corrupt-*")} == {content}
 
@@ -435,12 +426,12 @@ def test_a_lock_that_nobody_lets_go_of(world: World, which: str) -> None:
 
     `free` says exit 3 where it is the leases' lock: unleased it would give away what somebody is just taking.
     """
-    path: Path = getattr(world, which)
+    path: Path = getattr(world.files, which)
     state = str(world.state)
     table_locked = table.locked(state, kernel.host_key())
     book_locked = assignments.locked(state, kernel.machine_key())
     with stopped_inside(table_locked if which == "table" else book_locked) as pid:
-        before = contents(world.book, path)
+        before = contents(world.files.book, path)
         started = time.monotonic()
         found = run_all(world, directly)
         seconds = time.monotonic() - started
@@ -448,6 +439,6 @@ def test_a_lock_that_nobody_lets_go_of(world: World, which: str) -> None:
         noted = ("run, main",) if which == "table" else ()
         assert_said(world, found, expected, str(path), f"is locked by process {pid}", noted=noted)
         assert 4.9 < seconds < 30
-        assert contents(world.book, path) == before
+        assert contents(world.files.book, path) == before
     done = directly(world.new, ("env",))
     assert (done.returncode, done.stderr) == (0, "")

@@ -13,6 +13,7 @@ import signal
 import socket
 import time
 import traceback
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -45,7 +46,7 @@ class Place(NamedTuple):
     turns: int
 
 
-class Caller:
+class Caller(ABC):
     """What all callers have in common: what they own, and what they tell."""
 
     def __init__(self, number: int, place: Place) -> None:
@@ -60,13 +61,13 @@ class Caller:
         self.numbers: list[Numbers] = []
         self.wrong: list[str] = []
 
+    @abstractmethod
     def things(self) -> Sequence[Callable[[], None]]:
         """Return what this caller does, as often as it is to be drawn."""
-        raise NotImplementedError
 
+    @abstractmethod
     def give_back(self) -> None:
         """Give back what is kept."""
-        raise NotImplementedError
 
     def live(self) -> Story:
         """Do first what falls to this caller, so that all is done by somebody, then anything until the time is up."""

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from tests.system.sight_judge import commands, spared, spelled, targets, wrongs
+from tests.tally import Tally, counted
 from tests.worlds import sandbox, sights, users
 from tests.worlds.capabilities import NOBODY
 from tests.worlds.sights import KNOWN, PROFILES, ROOT, Outside, Profile, World
@@ -22,19 +23,11 @@ from tests.worlds.sights import KNOWN, PROFILES, ROOT, Outside, Profile, World
 pytestmark = pytest.mark.needs("netns", "users", "ipv6")
 
 
-class Tally:
-    """What was judged, for the figures."""
-
-    def __init__(self) -> None:
-        self.profiles = self.cells = self.wrong = 0
-
-
 @pytest.fixture(scope="module")
 def tally() -> Iterator[Tally]:
     """Count, and print the figures at the end (with -s)."""
-    counted = Tally()
-    yield counted
-    print(f"\nsight: {counted.profiles} profiles, {counted.cells} cells, wrong: {counted.wrong}")  # noqa: T201 - the figures
+    with counted("sight", "profiles") as tally:
+        yield tally
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +44,7 @@ def test_every_answer(profile: Profile, world: World, tally: Tally) -> None:
     """In every profile each command says what is so, as far as it can be seen, and admits the rest."""
     profile.require()
     wrong = wrongs(profile, world)
-    tally.profiles += 1
+    tally.rows.add(str(profile))
     tally.cells += len(commands(profile))
     tally.wrong += len({sentence.partition(":")[0] for sentence in wrong})
     assert wrong == []

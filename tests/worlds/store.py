@@ -1,13 +1,36 @@
-"""The store of the running test: every test has one of its own."""
+"""The store of the running test, of which every test has one of its own; and what the files of any store are called."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
+from portguard.leases import directory, glance
 from portguard.leases.table import Lease, nobody_is_known_dead, readable
 from portguard.system import kernel
+
+
+class Files(NamedTuple):
+    """The files of the store in `state`, as this host, boot and network namespace has them."""
+
+    state: Path
+
+    @property
+    def table(self) -> Path:
+        """The table of leases, and its lock."""
+        return self.state / glance.name_of(kernel.host_key())
+
+    @property
+    def book(self) -> Path:
+        """The file of the assignments."""
+        return self.state / directory.assignments_name(kernel.machine_key())
+
+    @property
+    def lock(self) -> Path:
+        """The lock of the assignments."""
+        return self.state / f"assignments-{kernel.machine_key()}.lock"
 
 
 def state_directory() -> Path:
