@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
-PACKAGE = ROOT / "portguard"
+import portguard
+
+PACKAGE = Path(portguard.__file__).parent  # of what is installed, with or without a source tree beside the tests
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 # Room by room: the rooms of the package it may import besides itself. `model` and `errors` are everybody's.
@@ -75,7 +76,7 @@ def test_every_room_is_known() -> None:
     assert {room_of(path) for path in MODULES} <= set(ALLOWED)
 
 
-@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_directions(path: Path) -> None:
     """A module imports only the rooms its own room may."""
     room = room_of(path)
@@ -83,7 +84,7 @@ def test_directions(path: Path) -> None:
     assert rooms_imported(path) - {room} - EVERYBODY <= ALLOWED[room]
 
 
-@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_forbidden_imports(path: Path) -> None:
     """`rules` and `render` import nothing that touches the system; Typer lives in `cli` alone."""
     room = room_of(path)
@@ -93,7 +94,7 @@ def test_forbidden_imports(path: Path) -> None:
     assert room == "cli" or not roots & EVERYWHERE_BUT_CLI
 
 
-@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_only_the_command_line_prints_and_exits(path: Path) -> None:
     """`print`, `sys.exit` and writing to the standard streams happen in `cli` and `__main__` alone."""
     if room_of(path) in ("cli", "__main__"):
@@ -106,7 +107,7 @@ def test_only_the_command_line_prints_and_exits(path: Path) -> None:
     )
 
 
-@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_size_and_purpose(path: Path) -> None:
     """No module is longer than 600 lines, and each says what it is for."""
     text = path.read_text()
@@ -119,7 +120,7 @@ def test_the_library_s_face_is_light() -> None:
     """`import portguard` loads no module outside the package that a bare interpreter has not loaded."""
     program = "import sys; before = set(sys.modules); import portguard; print(*sorted(set(sys.modules) - before))"
 
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
 
     assert done.stdout.split() == ["__future__", "portguard"]
 

@@ -68,12 +68,15 @@ def test_yaml_is_loaded_only_when_a_compose_file_is_read() -> None:
     """Importing the reader, finding nothing, and `.env` cost no PyYAML."""
     program = (
         "import sys\n"
+        "sys.path.append(sys.argv[1])\n"
         "from portguard.sources import compose, dotenv\n"
         "compose.find('/nowhere/at/all', {}); dotenv.assignments('A=1')\n"
         "print([name for name in sys.modules if name.split('.')[0] in ('yaml', 'json', 'typing', 'difflib')])"
     )
 
-    done = subprocess.run([sys.executable, "-S", "-c", program], capture_output=True, text=True, check=True)
+    # Without site-packages, whose .pth files import what they like.
+    command = [sys.executable, "-S", "-c", program, str(Path(compose.__file__).parents[2])]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
 
     assert done.stdout.strip() == "[]"
 
