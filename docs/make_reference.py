@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+import portguard
 from portguard.cli.app import build
 from portguard.cli.main import COMMANDS
 from portguard.rules.lint import RULES
@@ -20,7 +21,7 @@ _HOW_TO_IGNORE = (
     "An error makes `portguard lint` exit with 1; a warning does so with `--strict`. Each can be turned off in the "
     'config, with a reason: `[lint.ignore]`, `wildcard-database = "reachable from the VPN alone"`.'
 )
-SCHEMA = HERE.parent / "portguard" / "config" / "portguard.schema.json"
+SCHEMA = Path(portguard.__file__).parent / "config" / "portguard.schema.json"
 
 
 def page() -> str:

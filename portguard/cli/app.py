@@ -88,7 +88,7 @@ def build(commands: Mapping[str, Callable[..., int]]) -> typer.Typer:
             str, typer.Option("--format", metavar="FORMAT", help="text (the default), json, github or sarif.")
         ] = "text",
         as_json: _Json = False,
-        is_quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing; the exit code answers.")] = False,
+        is_quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print no text; the exit code answers.")] = False,
         is_strict: Annotated[
             bool,
             typer.Option("--strict", help="Ports held by this very project count as conflict; unknown fails."),

@@ -24,34 +24,42 @@ def run(
     is_by_compose: bool,
     output_format: str = "text",
 ) -> int:
-    """Check, say what was found, return the exit code; `as_json` is another spelling of the format "json"."""
+    """Check, say what was found, return the exit code; `as_json` is another spelling of the format "json".
+
+    `is_quiet` leaves out what people read: the text and the messages. What a program asked for it gets.
+    """
     asked = output.checked_format(output_format)
+    kind = "json" if as_json else asked
     report = api.check(*targets, config=config, strict=is_strict, compose_config=is_by_compose)
-    if is_quiet:
-        return report.exit_code
     try:
-        _tell(report, "json" if as_json else asked)
+        if not is_quiet:
+            _message(report, kind)
+        if not is_quiet or kind != "text":
+            _answer(report, kind)
     except OutputError as error:
         output.message(f"portguard: {error.message}\n")
         return worst((report.exit_code, OutputError.exit_code))
     return report.exit_code
 
 
-def _tell(report: CheckReport, kind: str) -> None:
-    """Write the answer in a format; the notes, those of ports unless JSON has them, as messages. Raises OutputError."""
+def _message(report: CheckReport, kind: str) -> None:
+    """Write the notes, those of ports unless JSON has them, as messages."""
+    if kind != "json" or report.notes:
+        from portguard.render import text  # rarely needed with JSON
+
+        output.message(text.notes(report.notes) if kind == "json" else text.check_notes(report))
+
+
+def _answer(report: CheckReport, kind: str) -> None:
+    """Write the answer in a format. Raises OutputError."""
     if kind == "json":
         from portguard.render import documents  # json costs 0.7 x the interpreter's start
 
-        if report.notes:
-            from portguard.render import text  # rarely needed
-
-            output.message(text.notes(report.notes))
         output.answer(documents.document("check", report.exit_code, documents.check(report)))
         return
-    from portguard.render import text  # not in JSON
-
-    output.message(text.check_notes(report))
     if kind == "text":
+        from portguard.render import text  # not in the others
+
         output.answer(text.check(report, output.working_directory(), colour=output.wants_colour()))
         return
     from portguard.render import annotations  # json again

@@ -180,12 +180,9 @@ def _wanted_format(words: Sequence[str], command: str | None) -> str:
             wanted = following
         elif word.startswith("--format="):
             wanted = word.removeprefix("--format=")
-    is_annotated = command in ANNOTATED
-    if is_annotated and ("--quiet" in ours or "-q" in ours):
-        return "text"
     if "--json" in ours or wanted == "json":
         return "json"
-    return wanted if is_annotated and wanted in ("github", "sarif") else "text"
+    return wanted if command in ANNOTATED and wanted in ("github", "sarif") else "text"
 
 
 def _answer(words: Sequence[str], exit_code: int, code: str, messages: Sequence[str], hint: str | None) -> None:

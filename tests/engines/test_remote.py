@@ -114,12 +114,13 @@ def test_the_engine_s_own_table_answers(engine: Engine, port: int, tmp_path: Pat
 
 def test_a_socket_lent_to_a_container(engine: Engine, port: int, tmp_path: Path) -> None:
     """Inside a container with the engine's socket mounted, the ports are the host's: the bind in there is not asked."""
-    python = interpreter(NOBODY)
+    program = os.path.realpath(interpreter(NOBODY).program)  # not an environment's, which is a link
     project = compose_file(tmp_path / "shop", port)
     # One and the same where portguard is installed.
     places = dict.fromkeys((sysconfig.get_path("purelib"), str(Path(portguard.__file__).parents[1])))
     engine.docker("run", "--detach", "--name", "stranger", "--publish", f"{port}:80", IMAGE, *SERVE)
-    mounts = [f"{path}:{path}:ro" for path in ("/usr", "/lib", "/lib64", *places) if os.path.exists(path)]
+    paths = dict.fromkeys(("/usr", "/lib", "/lib64", sys.base_prefix, *places))
+    mounts = [f"{path}:{path}:ro" for path in paths if os.path.exists(path)]
     try:
         done = engine.docker(
             "run",
@@ -128,7 +129,7 @@ def test_a_socket_lent_to_a_container(engine: Engine, port: int, tmp_path: Path)
             *("--volume", f"{engine.socket}:/var/run/docker.sock", "--volume", f"{project}:{project}"),
             *("--workdir", str(project), "--env", f"PYTHONPATH={':'.join(places)}", "--env", "HOME=/"),
             IMAGE,
-            *(python.program, "-m", "portguard", "check", "--json"),
+            *(program, "-m", "portguard", "check", "--json"),
         )
     finally:
         engine.docker("rm", "--force", "stranger")

@@ -18,10 +18,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+import portguard
 from tests.amount import WHOLE
 
 ROOT = Path(__file__).parents[2]
-_COPIED = ("portguard", "tests", "benchmarks", "pyproject.toml")
+PACKAGE = Path(portguard.__file__).parent  # in the checkout, or installed without one
+_COPIED = (PACKAGE, ROOT / "tests", ROOT / "benchmarks", ROOT / "pyproject.toml")
 _COMMAND = "#!{python}\nimport sys\nfrom portguard.cli.main import main\nsys.exit(main())\n"
 
 
@@ -39,8 +41,8 @@ class Breaking(NamedTuple):
 
     @property
     def path(self) -> Path:
-        """The file, in the checkout."""
-        return ROOT / "portguard" / self.file
+        """The file, as it is."""
+        return PACKAGE / self.file
 
 
 class Run(NamedTuple):
@@ -62,10 +64,9 @@ class Copy:
         self._times = int(time.time())
         self.root = place / "checkout"
         self.root.mkdir()
-        for name in _COPIED:
-            source = ROOT / name
+        for source in _COPIED:
             if source.is_dir():
-                shutil.copytree(source, self.root / name, ignore=shutil.ignore_patterns("__pycache__"))
+                shutil.copytree(source, self.root / source.name, ignore=shutil.ignore_patterns("__pycache__"))
             else:
                 shutil.copy(source, self.root)
         programs = place / "venv" / "bin"
@@ -89,7 +90,7 @@ class Copy:
     @contextmanager
     def broken(self, breaking: Breaking) -> Iterator[None]:
         """Have the bug in the copy meanwhile."""
-        path = self.root / breaking.path.relative_to(ROOT)
+        path = self.root / PACKAGE.name / breaking.file
         text, status = path.read_text(), path.stat()
         assert text.count(breaking.old) == 1, f"{breaking.file}: {breaking.old!r} is there {text.count(breaking.old)}x"
         path.write_text(text.replace(breaking.old, breaking.new))

@@ -9,9 +9,12 @@ import sys
 import textwrap
 import types
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
+import portguard
+from portguard.rules import guard
 from tests.mutation import __main__ as command
 from tests.mutation.__main__ import Made
 from tests.mutation.mutate import Mutant, mutants, mutated
@@ -64,7 +67,7 @@ def test_places() -> None:
 
 def test_each_mistake_is_one() -> None:
     """Every mistaken text is a module, and differs from the right one; no two are the same."""
-    source = (command.ROOT / "portguard/rules/guard.py").read_text(encoding="utf-8")
+    source = Path(guard.__file__).read_text(encoding="utf-8")
     right = ast.unparse(ast.parse(source))
     texts = [mutated(source, number) for number in range(0, len(mutants(source)), 7)]
 
@@ -164,7 +167,7 @@ def test_what_is_accepted_has_a_reason() -> None:
     possible = {
         (file, item.function, item.change)
         for file in {file for file, _, _ in accepted}
-        for item in mutants((command.ROOT / file).read_text(encoding="utf-8"))
+        for item in mutants((Path(portguard.__file__).parents[1] / file).read_text(encoding="utf-8"))
     }
     assert accepted.keys() - possible == set()
     assert all(len(why) > 10 for why in accepted.values())

@@ -12,7 +12,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 HAS_TREE = (ROOT / "portguard" / "__init__.py").exists()
 BUILD = [sys.executable, "-m", "hatchling", "build"]
-_TIMEOUT = 900.0
+_TIMEOUT = 1_700.0  # the whole suite, and then some
 
 
 def run(argv: Sequence[str | Path], cwd: Path, **environ: str) -> str:

@@ -1,7 +1,7 @@
 """The wheel, installed where no source tree and no compiler is: with the oldest allowed packages, on every Python here.
 
-A copy of the tests is run there, without `portguard/` beside it. Which Pythons there are: those on PATH, pyenv's, and
-those that PORTGUARD_TEST_PYTHONS names, with colons.
+A copy of the tests is run there, without `portguard/` beside it: parts of them on each Python, all on the newest. Which
+Pythons there are: those on PATH, pyenv's, and those that PORTGUARD_TEST_PYTHONS names, with colons.
 """
 
 from __future__ import annotations
@@ -126,3 +126,15 @@ def test_every_python_here(wheel: Path, away: Path, tmp_path: Path, capsys: pyte
         with capsys.disabled():
             sys.stdout.write(f"\nPython {version}: {told}\n")
         assert f"Programming Language :: Python :: {version}" in named
+
+
+def test_whole_suite_far_from_the_tree(
+    wheel: Path, away: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """All that runs every day passes on the newest Python here, but for what is about the tree itself."""
+    able = pythons()
+    newest = max(able, key=lambda version: tuple(map(int, version.split("."))))
+    python = environment(able[newest], tmp_path / "venv", f"{wheel}[test]")
+    told = passed(python, away, [])
+    with capsys.disabled():
+        sys.stdout.write(f"\nPython {newest}, the whole suite: {told}\n")

@@ -182,7 +182,10 @@ def bind_plain_udp(protocol: Protocol, host: str, port: int) -> str | None:
 @pytest.mark.needs("netns")
 def test_single_tries_would_meet() -> None:
     """The same arrangement notices UDP probes that ask only once: they do take each other for holders."""
-    answers = run_in_netns(probe_together, "udp", bind_plain_udp, timeout=2 * LONGEST)
+    answers: Counter[str | None] = Counter()
+    deadline = time.monotonic() + LONGEST
+    while len(answers) < 2 and time.monotonic() < deadline:  # a busy machine may keep them apart
+        answers += run_in_netns(probe_together, "udp", bind_plain_udp, timeout=2 * LONGEST)
     assert set(answers) == {None, os.strerror(errno.EADDRINUSE)}
 
 

@@ -260,6 +260,7 @@ def test_servers_of_another_user() -> None:
     """A server can belong to another user, and a privileged port is refused to it."""
     with netns.private_netns() as ns:
         with servers.python_http("127.0.0.1", 0, ns, user=NOBODY) as server:
+            assert server.started, server.error
             assert os.stat(f"/proc/{server.pid}").st_uid == NOBODY
         refused = servers.python_http("127.0.0.1", 1, ns, user=NOBODY)
         assert "EACCES" in refused.error
