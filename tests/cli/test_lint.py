@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -360,7 +361,7 @@ def test_it_makes_no_socket(tmp_path: Path) -> None:
         "from portguard.cli.main import main\nmain(['lint'])\nassert not seen, seen"
     )
     done = subprocess.run(
-        [PORTGUARD[0].replace("portguard", "python"), "-c", program],
+        [sys.executable, "-c", program],
         cwd=directory, capture_output=True, text=True, check=False, timeout=60,
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (0, "")

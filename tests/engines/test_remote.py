@@ -119,7 +119,7 @@ def test_a_socket_lent_to_a_container(engine: Engine, port: int, tmp_path: Path)
     # One and the same where portguard is installed.
     places = dict.fromkeys((sysconfig.get_path("purelib"), str(Path(portguard.__file__).parents[1])))
     engine.docker("run", "--detach", "--name", "stranger", "--publish", f"{port}:80", IMAGE, *SERVE)
-    paths = dict.fromkeys(("/usr", "/lib", "/lib64", sys.base_prefix, *places))
+    paths = dict.fromkeys(("/usr", "/lib", "/lib64", "/etc/ld.so.cache", sys.base_prefix, *places))
     mounts = [f"{path}:{path}:ro" for path in paths if os.path.exists(path)]
     try:
         done = engine.docker(

@@ -11,7 +11,8 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -68,10 +69,18 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def away(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def reachable() -> Iterator[Path]:
+    """Return a directory that other users may enter, unlike pytest's own: some of the tests run portguard as they."""
+    with tempfile.TemporaryDirectory(prefix="portguard-installed-") as name:
+        Path(name).chmod(0o755)
+        yield Path(name)
+
+
+@pytest.fixture(scope="module")
+def away(reachable: Path) -> Path:
     """Return a copy of everything but the package."""
     names = [name for name in tracked() if not name.startswith("portguard/")]
-    return copy_tree(names, tmp_path_factory.mktemp("away"))
+    return copy_tree(names, reachable / "away")
 
 
 def passed(python: Path, away: Path, tests: Sequence[str]) -> str:
@@ -101,7 +110,7 @@ def test_metadata_passes_the_index_s_own_check(wheel: Path, tmp_path: Path) -> N
     assert run([python, "-m", "twine", "check", "--strict", *built.values()], tmp_path).count("PASSED") == 2
 
 
-def test_oldest_allowed_packages(wheel: Path, away: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_oldest_allowed_packages(wheel: Path, away: Path, reachable: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The command, the config and the sources, with each package as old as the project says it may be."""
     able = {version: path for version, path in pythons().items() if version in ("3.11", "3.12")}
     if not able:
@@ -109,19 +118,19 @@ def test_oldest_allowed_packages(wheel: Path, away: Path, tmp_path: Path, capsys
     needed = tomli.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
     oldest = [re.sub(r">=([\d.]+).*", r"==\1", text) for text in needed]
     assert all("==" in text for text in oldest), oldest
-    python = environment(able[min(able)], tmp_path / "venv", f"{wheel}[test]", *oldest)
-    listed = run([python, "-m", "pip", "list", "--format", "freeze"], tmp_path).lower().splitlines()
+    python = environment(able[min(able)], reachable / "oldest", f"{wheel}[test]", *oldest)
+    listed = run([python, "-m", "pip", "list", "--format", "freeze"], away).lower().splitlines()
     assert set(oldest) <= set(listed)
     told = passed(python, away, ["tests/sources", "tests/cli", *CONFIG])
     with capsys.disabled():
         sys.stdout.write(f"\n{', '.join(oldest)}: {told}\n")
 
 
-def test_every_python_here(wheel: Path, away: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_python_here(wheel: Path, away: Path, reachable: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The fast part of the suite passes on each, far from the tree; the project names each that it was tried on."""
     named = tomli.loads((ROOT / "pyproject.toml").read_text())["project"]["classifiers"]
     for version, path in pythons().items():
-        python = environment(path, tmp_path / version, f"{wheel}[test]")
+        python = environment(path, reachable / version, f"{wheel}[test]")
         told = passed(python, away, FAST)
         with capsys.disabled():
             sys.stdout.write(f"\nPython {version}: {told}\n")
@@ -129,12 +138,12 @@ def test_every_python_here(wheel: Path, away: Path, tmp_path: Path, capsys: pyte
 
 
 def test_whole_suite_far_from_the_tree(
-    wheel: Path, away: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    wheel: Path, away: Path, reachable: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """All that runs every day passes on the newest Python here, but for what is about the tree itself."""
     able = pythons()
     newest = max(able, key=lambda version: tuple(map(int, version.split("."))))
-    python = environment(able[newest], tmp_path / "venv", f"{wheel}[test]")
+    python = environment(able[newest], reachable / "newest", f"{wheel}[test]")
     told = passed(python, away, [])
     with capsys.disabled():
         sys.stdout.write(f"\nPython {newest}, the whole suite: {told}\n")
