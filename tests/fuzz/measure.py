@@ -13,7 +13,7 @@ _EVERY = 1.0  # seconds between two notes
 
 
 class Watch:
-    """A harness that remembers its slowest input, and notes its figures down where it may be ended at any time."""
+    """A harness that remembers its slowest input, and notes its figures where it may be ended at any time."""
 
     def __init__(self, fuzz: Callable[[bytes], None], note: Path | None = None) -> None:
         self.executions = 0
@@ -36,7 +36,8 @@ class Watch:
         now = time.monotonic()
         if self._note is not None and now - self._noted > _EVERY:
             self._noted = now
-            self._note.write_text(json.dumps({"slowest": self.slowest, "grown": self.grown()}))
+            figures = {"slowest": self.slowest, "input": self.slowest_input.hex(), "grown": self.grown()}
+            self._note.write_text(json.dumps(figures))
 
     def grown(self) -> float:
         """Return how many megabytes the memory has grown at its highest."""
