@@ -9,6 +9,7 @@ import json
 import os
 import shutil
 import socket
+from importlib.util import cache_from_source
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -62,6 +63,9 @@ class World(NamedTuple):
             name, _, suffix = word.partition(".")
             beside = Path(f"{getattr(self.files, name)}.{suffix}")
             return beside, beside.name
+        if word.startswith("portguard/"):  # a part of the program itself, compiled or not
+            part = Path(portguard.__file__).parents[1] / word
+            return part, cache_from_source(part)
         return (self.root / word,)
 
     def environ(self) -> dict[str, str]:

@@ -76,7 +76,7 @@ BREAKINGS = {
             "cli/main.py",
             "(errno.EMFILE, errno.ENFILE, errno.ENOMEM)",
             "(errno.ENFILE, errno.ENOMEM)",
-            [_CELL + "[limits]"],
+            [_CELL + "[files]"],
         ),
     ),
 }  # fmt: skip
