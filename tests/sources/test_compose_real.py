@@ -122,6 +122,7 @@ def test_as_docker_compose_resolves(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)  # docker-compose itself takes most of a second for each
 @pytest.mark.needs("docker-compose")
 def test_as_docker_compose_resolves_all(tmp_path: Path) -> None:
     """All projects, by hand and made: no difference without its explanation, and each explained one is real."""
