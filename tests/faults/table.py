@@ -228,14 +228,14 @@ FILES = (
     Row("make the cache", "mkdir", ("cache", "cache/portguard"), _MAKE, {"check": 0, "env, main": 0}),
     Row("open the cache", "openat", ("cache/portguard",), _MAKE, {"check": 0, "env, main": 0}),
     Row("put into the cache", "/^rename", ("cache/portguard",), _WRITE, {"check": 0, "env, main": 0}),
-    Row("load the rest of the program", "openat", ("portguard/api/listing.py", "portguard/api/who.py"), _SHORT_OF,
-        {"list": 3, "who": 3}, reason="not enough left"),
     Row("write the answer", "write", ("out",), _WRITE, _SILENT),
     Row("write the answer, unbuffered", "write", ("out",), _WRITE, _SILENT, world="unbuffered"),
     Row("write the answer, not yet", "write", ("out",), ("EAGAIN",),
         {"check": 0, "free": 0, "leases": 0, "list": 0, "info": 0}, when="1", world="unbuffered"),
     Row("write the answer, interrupted", "write", ("out",), ("EINTR",),
         {"check": 0, "free": 0, "leases": 0, "list": 0, "info": 0}, when="1"),
+    Row("load the rest of the program", "openat", ("portguard/api/listing.py", "portguard/api/who.py"), _SHORT_OF,
+        {"list": 3, "who": 3}, reason="not enough left"),
 )  # fmt: skip
 
 # --- sockets and processes ------------------------------------------------------------------------

@@ -29,7 +29,7 @@ _MERCY = 600  # seconds; what is slow is told by `Watch`, in time of the process
 
 
 def main() -> int:
-    """Fuzz one target, say how much was tried; 1 when something broke."""
+    """Fuzz one target, say how much was tried; 1 when something broke, was too slow or took too much memory."""
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__)
     parser.add_argument("target", choices=TARGETS)
     parser.add_argument("--minutes", type=float, default=10.0)
@@ -48,8 +48,11 @@ def main() -> int:
         watch(data)
     slowest = name_of(watch.slowest_input)
     _say(f"replayed: {watch.executions} inputs, the slowest {watch.slowest:.3f} s ({slowest}), {watch.grown():.0f} MB")
-    if watch.slowest >= SECONDS or watch.grown() >= MEGABYTES:
+    if watch.slowest >= SECONDS:
         _keep(asked.target, watch.slowest_input)
+        return 1
+    if watch.grown() >= MEGABYTES:
+        _say(f"that is more than the {MEGABYTES:.0f} MB that are allowed")
         return 1
     if asked.grow:
         kept = minimized(harness(asked.target), found)
