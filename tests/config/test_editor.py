@@ -7,6 +7,7 @@ files and nothing else: the one address it fetches, SchemaStore's catalogue, is 
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import os
@@ -115,7 +116,8 @@ class Editor:
         self._schema = schema.as_uri()
         self._number = 0
         self._arrived: queue.Queue[dict[str, Any] | None] = queue.Queue()
-        threading.Thread(target=self._read, daemon=True).start()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
 
     def _read(self) -> None:
         assert self._server.stdout is not None
@@ -145,16 +147,20 @@ class Editor:
         return self.ask(method, {"textDocument": {"uri": self._uri}, "position": place})
 
     def open(self, text: str) -> None:
-        """Open the document with this text; return when the server has found its schema."""
+        """Open the document with this text, and assert that the server has found its schema.
+
+        The settings come first: applying them makes the server forget what documents say of their schemas, and what it
+        tells of by itself (`taplo/didChangeSchemaAssociation`) leaves out a document it has just been given.
+        """
         folder = {"uri": self._folder.as_uri(), "name": self._folder.name}
         able = {"workspace": {"configuration": True, "workspaceFolders": True}}
         self.ask("initialize", {"processId": None, "workspaceFolders": [folder], "capabilities": able})
         self.tell("initialized", {})
+        while self._next().get("method") != "workspace/configuration":
+            pass
         document = {"uri": self._uri, "languageId": "toml", "version": 1, "text": text}
         self.tell("textDocument/didOpen", {"textDocument": document})
-        while (message := self._next()).get("method") != "taplo/didChangeSchemaAssociation":
-            pass
-        assert message["params"]["schemaUri"] == self._schema
+        assert self.ask("taplo/associatedSchema", {"documentUri": self._uri})["schema"]["url"] == self._schema
 
     def type(self, text: str) -> None:
         """Replace the document's text."""
@@ -168,6 +174,11 @@ class Editor:
         while len(self.diagnostics) < at_least or (self.diagnostics and not at_least):
             self._next()
         return sorted((found["range"]["start"]["line"], found["message"]) for found in self.diagnostics)
+
+    def close(self) -> None:
+        """End the server, and the thread that reads from it, before anything closes the pipe it reads."""
+        self._server.kill()
+        self._reader.join()
 
     def _send(self, message: dict[str, Any]) -> None:
         assert self._server.stdin is not None
@@ -203,9 +214,11 @@ def editor(tmp_path: Path) -> Iterator[Editor]:
         copy.parent.mkdir(parents=True)
         shutil.copy(path, copy)
     argv = [node, str(bridge), str(_home() / "node_modules" / "@taplo" / "lsp")]
-    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as server:
-        yield Editor(server, tmp_path, example, schema)
-        server.kill()
+    with (
+        subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as server,
+        contextlib.closing(Editor(server, tmp_path, example, schema)) as editor,
+    ):
+        yield editor
 
 
 def _example() -> tuple[list[str], int]:
