@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -114,6 +115,16 @@ def test_size_and_purpose(path: Path) -> None:
 
     assert len(text.splitlines()) <= 600
     assert ast.get_docstring(ast.parse(text))
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_no_group_is_possessive(path: Path) -> None:
+    """A pattern's repeated group is atomic, `(?>(…)*)`: `(…)*+` loses matches in Python before 3.11.5."""
+    texts = (node.value for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Constant))
+
+    assert [
+        text for text in texts if isinstance(text, str) and re.search(r"(?<!\\)\)(?:[*+?]|\{[\d,]+\})\+", text)
+    ] == []
 
 
 def test_the_library_s_face_is_light() -> None:

@@ -23,11 +23,12 @@ TOKENS_LIMIT = 200_000  # marks, values and comments
 PLACES_LIMIT = 10_000  # keys and items whose line is kept
 _LEVELS = 2  # down to which lines are kept
 
-# Possessive throughout: no text makes it try again.
+# Possessive throughout: no text makes it try again. A group that repeats stands in (?>…): `)*+` loses matches in Python
+# before 3.11.5 (CPython issue 106052).
 _TOKEN = re.compile(
     r"""\s*+(?:(?P<mark>[{}\[\],:])"""
-    r"""|(?P<string>"(?:[^"\\\n]++|\\.)*+")"""
-    r"""|(?P<comment>//[^\n\r]*+|/\*(?:[^*]++|\*(?!/))*+\*/)"""
+    r"""|(?P<string>"(?>(?:[^"\\\n]++|\\.)*)")"""
+    r"""|(?P<comment>//[^\n\r]*+|/\*(?>(?:[^*]++|\*(?!/))*)\*/)"""
     r"""|(?P<other>[^\s"/{}\[\],:]++)"""
     r"""|\Z)""",
     re.DOTALL,
