@@ -158,11 +158,17 @@ def test_no_services_file_is_no_names(tmp_path: Path) -> None:
     assert services_file.read(str(tmp_path)) == {}
 
 
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a directory for all examples."""
+    return tmp_path_factory.mktemp("examples")
+
+
 @settings(max_examples=500, deadline=None, database=None)
 @given(data=st.one_of(st.binary(max_size=200), st.text("ab \t\n#/0123456789\x1b\u202e²").map(str.encode)))
-def test_any_bytes_are_read_or_left_out(data: bytes, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_any_bytes_are_read_or_left_out(data: bytes, folder: Path) -> None:
     """Whatever the file holds, there are numbers and words, and no error."""
-    path = tmp_path_factory.getbasetemp() / "any-services"
+    path = folder / "services"
     path.write_bytes(data)
     for (port, _), name in services_file.read(str(path)).items():
         assert 0 <= port <= 99_999

@@ -26,6 +26,12 @@ READERS: dict[str, Reader] = {
 }
 
 
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a directory for all examples: none of them may lie above the directories of other tests."""
+    return tmp_path_factory.mktemp("examples")
+
+
 @pytest.fixture
 def suggested(tmp_path: Path) -> Callable[..., list[tuple[object, ...]]]:
     """Write a file, read it, and return of each suggestion the fields asked for."""
@@ -73,9 +79,9 @@ def test_what_is_no_file(name: str, tmp_path: Path) -> None:
     content=st.binary(max_size=60)
     | st.text(st.sampled_from('{}[]",:0123-p PORT=$\n\\\'"scripts'), max_size=80).map(str.encode)
 )
-def test_any_bytes(name: str, content: bytes, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_any_bytes(name: str, content: bytes, folder: Path) -> None:
     """Any content gives suggestions of real ports in lines of the file, or SourceError."""
-    path = tmp_path_factory.getbasetemp() / name
+    path = folder / name
     path.write_bytes(content)
     try:
         found = READERS[name](str(path))
