@@ -111,9 +111,12 @@ def _serve(writer: int, on_term: str, protocol: str, *, is_listening: bool) -> N
         sock.listen()
     if on_term == "ignore":
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    if on_term == "close":
-        signal.signal(signal.SIGTERM, lambda *_: sock.close())
+    if on_term == "close":  # and wait for it: a handler would run after a `pause` that begins right then
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     os.write(writer, _REPORT.pack(os.getpid(), sock.getsockname()[1]))
     os.close(writer)
+    if on_term == "close":
+        signal.sigwait({signal.SIGTERM})
+        sock.close()
     while True:
         signal.pause()

@@ -40,13 +40,14 @@ TIMEOUT = 30.0
 SIGNALS = [
     signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGKILL, signal.SIGABRT, signal.SIGSEGV, signal.SIGUSR1,
 ]  # fmt: skip
-# Exits 7 at any of three signals.
+# Exits 7 at any of three signals. A handler waits for the end of a call that a signal came right before.
 TRAPPING = """
-import signal, sys
+import select, signal, sys
 for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
     signal.signal(number, lambda *_: sys.exit(7))
 print("ready", flush=True)
-sys.stdin.read()
+while not select.select([sys.stdin], [], [], 0.1)[0]:
+    pass
 """
 # A server without SO_REUSEADDR, which cannot start where anything is bound; prints what came of it.
 PLAIN = """

@@ -32,6 +32,7 @@ import threading
 from typing import Any, NoReturn
 
 _SLOW = 0.7  # seconds
+_LOOK = 0.1  # seconds
 _PR_SET_NAME = 15  # prctl(2)
 _SYS_EXIT = {"x86_64": 60, "aarch64": 93}  # ends one thread, syscalls(2)
 
@@ -61,7 +62,8 @@ def serve(sockets: list[socket.socket]) -> NoReturn:
     kept = []
     while True:
         with contextlib.suppress(OSError):  # closed by the handler meanwhile, or taken by another worker
-            ready = select.select([0, *(sock.fileno() for sock in sockets)], [], [])[0]
+            # Again and again: a signal that comes right before a call does not end it, and its handler would wait.
+            ready = select.select([0, *(sock.fileno() for sock in sockets)], [], [], _LOOK)[0]
             if 0 in ready and not os.read(0, 1):
                 os._exit(0)
             for sock in [sock for sock in sockets if sock.fileno() in ready]:
