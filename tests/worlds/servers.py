@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from tests.worlds import netns
+from tests.worlds.users import interpreter
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -54,9 +55,9 @@ def prepare_java() -> None:
         _java_classes()
 
 
-def _program(language: str) -> list[str]:
+def _program(language: str, user: int | None) -> list[str]:
     if language == "python":
-        return [sys.executable, str(_HERE / "serve.py")]
+        return [sys.executable if user is None else interpreter(user).program, str(_HERE / "serve.py")]
     if language == "node":
         return ["node", str(_HERE / "serve.js")]
     if language != "java":
@@ -173,7 +174,7 @@ def python_http(
     address: str, port: int, ns: PrivateNetns | None = None, *, ipv6_only: bool = False, user: int | None = None
 ) -> Server:
     """http.server.ThreadingHTTPServer.  :: is dual stack unless ipv6_only; * is two sockets, 0.0.0.0 and ::."""
-    return Server([*_program("python"), "one", address, str(port), str(int(ipv6_only))], ns, user)
+    return Server([*_program("python", user), "one", address, str(port), str(int(ipv6_only))], ns, user)
 
 
 def node_http(
@@ -185,12 +186,12 @@ def node_http(
     user: int | None = None,
 ) -> Server:
     """Node's http.createServer().listen({host, port, ipv6Only}); None leaves the host out."""
-    return Server([*_program("node"), "one", host or "*", str(port), str(int(ipv6_only))], ns, user)
+    return Server([*_program("node", user), "one", host or "*", str(port), str(int(ipv6_only))], ns, user)
 
 
 def java_server(host: str | None, port: int, ns: PrivateNetns | None = None, *, user: int | None = None) -> Server:
     """Java's ServerSocket; None is new ServerSocket(port)."""
-    return Server([*_program("java"), "one", host or "*", str(port)], ns, user)
+    return Server([*_program("java", user), "one", host or "*", str(port)], ns, user)
 
 
 class Batch:
@@ -198,7 +199,7 @@ class Batch:
 
     def __init__(self, language: str, ns: PrivateNetns | None = None, *, user: int | None = None) -> None:
         self.language = language
-        self._child = _Child([*_program(language), "batch"], ns, user)
+        self._child = _Child([*_program(language, user), "batch"], ns, user)
         self.pid: int = self._child.process.pid
 
     def try_listen(self, address: str | None, port: int, v6only: bool = False) -> tuple[bool, str]:
