@@ -92,6 +92,12 @@ def _own_network(request: pytest.FixtureRequest) -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a directory for all examples of a property: the one pytest has lies above those of all other tests."""
+    return tmp_path_factory.mktemp("examples")
+
+
 @pytest.fixture
 def everybodys() -> Iterator[Path]:
     """Return a directory that every user can reach: pytest's own are closed to others."""

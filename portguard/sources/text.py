@@ -20,6 +20,7 @@ _COMMAND_LIMIT = 4096  # characters of a command line that are read
 _DEEPEST = 3  # commands in the quotes of commands
 
 # Simple commands end at an operator; a word is any mix of plain and quoted pieces (POSIX shell, 2.3 and 2.9).
+# Groups that repeat are atomic, not possessive, for the reason given in jsonc.
 _TOKEN = re.compile(r"""([;&|()\n]++)|((?>(?:[^\s;&|()'"\\]++|\\.|'[^']*+'|"(?>(?:[^"\\]++|\\.)*)")+))""", re.DOTALL)
 _QUOTED = re.compile(r"""'([^']*+)'|"((?>(?:[^"\\]++|\\.)*))"|\\(.)""", re.DOTALL)
 _ASSIGNMENT = re.compile(r"([A-Za-z_][A-Za-z0-9_]*+)=(.*)", re.DOTALL)

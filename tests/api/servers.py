@@ -111,7 +111,7 @@ def _serve(writer: int, on_term: str, protocol: str, *, is_listening: bool) -> N
         sock.listen()
     if on_term == "ignore":
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    if on_term == "close":  # and wait for it: a handler would run after a `pause` that begins right then
+    if on_term == "close":  # and wait for it below: a handler that is due right before a `pause` runs after it
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     os.write(writer, _REPORT.pack(os.getpid(), sock.getsockname()[1]))
     os.close(writer)

@@ -40,7 +40,7 @@ TIMEOUT = 30.0
 SIGNALS = [
     signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGKILL, signal.SIGABRT, signal.SIGSEGV, signal.SIGUSR1,
 ]  # fmt: skip
-# Exits 7 at any of three signals. A handler waits for the end of a call that a signal came right before.
+# Exits 7 at any of three signals. It looks again and again: a handler that is due right before a call runs after it.
 TRAPPING = """
 import select, signal, sys
 for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):

@@ -49,6 +49,7 @@ def main() -> int:
     slowest = name_of(watch.slowest_input)
     _say(f"replayed: {watch.executions} inputs, the slowest {watch.slowest:.3f} s ({slowest}), {watch.grown():.0f} MB")
     if watch.slowest >= SECONDS:
+        _say(f"that is longer than the {SECONDS:g} s that are allowed")
         _keep(asked.target, watch.slowest_input)
         return 1
     if watch.grown() >= MEGABYTES:

@@ -158,12 +158,6 @@ def test_no_services_file_is_no_names(tmp_path: Path) -> None:
     assert services_file.read(str(tmp_path)) == {}
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a directory for all examples."""
-    return tmp_path_factory.mktemp("examples")
-
-
 @settings(max_examples=500, deadline=None, database=None)
 @given(data=st.one_of(st.binary(max_size=200), st.text("ab \t\n#/0123456789\x1b\u202e²").map(str.encode)))
 def test_any_bytes_are_read_or_left_out(data: bytes, folder: Path) -> None:

@@ -26,12 +26,6 @@ READERS: dict[str, Reader] = {
 }
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a directory for all examples: none of them may lie above the directories of other tests."""
-    return tmp_path_factory.mktemp("examples")
-
-
 @pytest.fixture
 def suggested(tmp_path: Path) -> Callable[..., list[tuple[object, ...]]]:
     """Write a file, read it, and return of each suggestion the fields asked for."""
