@@ -6,6 +6,7 @@ import ast
 import re
 import subprocess
 import sys
+from collections.abc import Mapping, Set
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,10 @@ import portguard
 
 PACKAGE = Path(portguard.__file__).parent  # of what is installed, with or without a source tree beside the tests
 MODULES = sorted(PACKAGE.rglob("*.py"))
+NAMES = {
+    ".".join(("portguard", *path.relative_to(PACKAGE).with_suffix("").parts)).removesuffix(".__init__"): path
+    for path in MODULES
+}
 
 # Room by room: the rooms of the package it may import besides itself. `model` and `errors` are everybody's.
 EVERYBODY = {"model", "errors", "_contexts", "_namedtuple"}
@@ -29,7 +34,9 @@ ALLOWED: dict[str, set[str]] = {
     "leases": {"rules"},
     "engines": {"rules"},
     "render": {"rules"},
-    "api": {"__init__", "config", "sources", "system", "leases", "engines", "rules"},
+    "project": {"__init__", "config", "sources", "system", "leases", "engines", "rules"},
+    "holders": {"project", "system", "leases", "engines", "rules"},
+    "api": {"__init__", "holders", "project", "config", "sources", "system", "leases", "engines", "rules"},
     "cli": {"api", "render", "rules", "__init__"},
     "pytest_plugin": {"api"},
     "__main__": {"cli"},
@@ -70,6 +77,67 @@ def rooms_imported(path: Path) -> set[str]:
             is_room = len(parts) > 1 and (parts[1] in ALLOWED)
             rooms.add(parts[1] if is_room else "__init__")
     return rooms
+
+
+def run_time_imports(path: Path) -> set[str]:
+    """Return the package's modules that a file imports when it runs, at once or inside a function."""
+    tree = ast.parse(path.read_text())
+    for node in ast.walk(tree):
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            node.body = [ast.Pass()]
+    found: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            # `from a import b` runs the package `a` as well; where `b` is a module, that is what is meant.
+            full = [f"{node.module}.{alias.name}" for alias in node.names]
+            names = [name if name in NAMES else str(node.module) for name in full]
+        else:
+            continue
+        found.update(name for name in names if name in NAMES)
+    return found
+
+
+def circles(graph: Mapping[str, Set[str]]) -> list[list[str]]:
+    """Return the groups of modules that can reach each other (Tarjan's strongly connected components)."""
+    order: dict[str, int] = {}
+    low: dict[str, int] = {}
+    stack: list[str] = []
+    found: list[list[str]] = []
+
+    def visit(name: str) -> None:
+        order[name] = low[name] = len(order)
+        stack.append(name)
+        for other in sorted(graph[name]):
+            if other not in order:
+                visit(other)
+                low[name] = min(low[name], low[other])
+            elif other in stack:
+                low[name] = min(low[name], order[other])
+        if low[name] == order[name]:
+            place = stack.index(name)
+            group = stack[place:]
+            del stack[place:]
+            if len(group) > 1 or name in graph[name]:
+                found.append(sorted(group))
+
+    for name in sorted(graph):
+        if name not in order:
+            visit(name)
+    return found
+
+
+def test_no_circle_of_imports() -> None:
+    """No modules import each other in a circle at run time, not inside a room and not inside functions either."""
+    assert circles({name: run_time_imports(path) for name, path in NAMES.items()}) == []
+
+
+def test_circles_are_found() -> None:
+    """The search for circles sees one of two, one of three, and a module that imports itself."""
+    graph = {"a": {"b"}, "b": {"a"}, "c": {"d"}, "d": {"e"}, "e": {"c", "a"}, "f": {"f"}, "g": {"a"}}
+
+    assert sorted(circles(graph)) == [["a", "b"], ["c", "d", "e"], ["f"]]
 
 
 def test_every_room_is_known() -> None:

@@ -6,11 +6,12 @@ import os
 import sys
 
 from portguard._namedtuple import NamedTuple
-from portguard.api import project as projects
-from portguard.api import rivals
-from portguard.api.place import somewhere, working_directory
 from portguard.errors import ConfigError, UsageError
+from portguard.holders import rivals
 from portguard.model import CheckReport, Declaration, Note, PortReport
+from portguard.project import load
+from portguard.project.place import somewhere, working_directory
+from portguard.project.records import Project, Wish, directory_of, shown
 from portguard.rules import addresses, ranges, targets, verdicts
 from portguard.system import kernel
 from portguard.system.probe import pause, probe_all
@@ -19,9 +20,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from portguard.api.containers import Engines
-    from portguard.api.project import Project
-    from portguard.api.rivals import Known
+    from portguard.holders.containers import Engines
+    from portguard.holders.rivals import Known
     from portguard.model import Checkout, Holder, Protocol, Rival
     from portguard.rules.ownership import Claim, Us
     from portguard.rules.ranges import Range
@@ -49,11 +49,11 @@ def check(
     environ = os.environ if environ is None else environ
     asked = [targets.parse_target(str(target)) for target in wanted]
     names = [target for target in asked if not isinstance(target, Declaration)]
-    project = projects.Project(somewhere(cwd))
+    project = Project(somewhere(cwd))
     if names or not asked or config is not None:
-        wish = projects.Wish("foresee")
+        wish = Wish("foresee")
         try:
-            project = projects.load(
+            project = load.load(
                 working_directory(cwd), config, environ, is_required=True, by_compose=compose_config, wish=wish
             )
         except UsageError as error:
@@ -73,7 +73,7 @@ def check_project(
     strict: bool,
 ) -> CheckReport:
     """Do as `check` for a project that is loaded; `asked` are ports and names, none for all that is declared."""
-    where = projects.shown((*project.sources, "")[0], project.cwd)
+    where = shown((*project.sources, "")[0], project.cwd)
     chosen: list[Declaration] = []
     for target in asked:
         if isinstance(target, Declaration):
@@ -159,7 +159,7 @@ class _Check:
         if outcome not in ("busy", "no-permission"):
             decision = verdicts.decide(outcome, "none", is_table_read=True, is_ours=False, is_strict=self._is_strict)
             return _Finding(port, decision, errors=failed)
-        from portguard.api.holders import find  # only when a port is busy
+        from portguard.holders.find import find  # only when a port is busy
 
         hit = [address for address in wanted if outcomes[address] == outcome]
         cause, holders, is_table_read = find(protocol, hit, port)
@@ -201,7 +201,7 @@ class _Check:
 
     def _ask_remote(self, item: Declaration, protocol: Protocol) -> _Finding:
         """Answer from the engine's own table: its ports are on another machine, where no bind from here reaches."""
-        from portguard.api import containers  # only with a remote engine
+        from portguard.holders import containers  # only with a remote engine
 
         engines = self._get_engines()
         remote = engines.remote()
@@ -226,7 +226,7 @@ class _Check:
         return _Finding(first, verdicts.Decision("conflict", "listener"), tuple(taken[:1]), claims, notes=notes)
 
     def _explain(self, item: Declaration, holders: tuple[Holder, ...]) -> tuple[tuple[Holder, ...], tuple[Claim, ...]]:
-        from portguard.api import containers  # only when a port is busy
+        from portguard.holders import containers  # only when a port is busy
 
         engines = self._get_engines()
         holders = engines.attribute(holders)
@@ -245,17 +245,19 @@ class _Check:
             return False
         if not processes:
             return True
+        from portguard.project import us  # only when a process of somebody's listens
+
         if not self._own_tree:
-            self._own_tree.append(projects.find_own_tree(self._project, self._environ))
+            self._own_tree.append(us.find_own_tree(self._project, self._environ))
         people = [process for holder in processes for process in holder.processes]
-        if verdicts.is_ours(item, people, projects.without_others(self._own_tree[0], people)):
+        if verdicts.is_ours(item, people, us.without_others(self._own_tree[0], people)):
             return True
         lease = self._get_known().leases.get(item.port) if item.service is None else None
         return rivals.runs_here(lease, people, self._get_here)
 
     def _get_engines(self) -> Engines:
         if self._engines is None:
-            from portguard.api.containers import Engines  # only when an engine could be concerned
+            from portguard.holders.containers import Engines  # only when an engine could be concerned
 
             self._engines = Engines(self._environ)
         return self._engines
@@ -267,16 +269,16 @@ class _Check:
 
     def _get_here(self) -> Checkout:
         if self._here is None:
-            from portguard.api import numbers  # only when somebody else might have a number
+            from portguard.project.checkout import checkout_of  # only when somebody else might have a number
 
-            self._here = numbers.checkout_of(projects.directory_of(self._project))
+            self._here = checkout_of(directory_of(self._project))
         return self._here
 
     def _get_us(self) -> Us:
         if self._us is None:
-            from portguard.api import stacks  # only when a container holds a port
+            from portguard.project import us  # only when a container holds a port
 
-            self._us = stacks.find_us(self._project, self._environ)
+            self._us = us.find_us(self._project, self._environ)
         return self._us
 
     # --- putting it into words --------------------------------------------------------------------------------------
@@ -361,7 +363,7 @@ class _Check:
     def _shortened(self, item: Declaration) -> Declaration:
         if item.source.file is None:
             return item
-        return item._replace(source=item.source._replace(file=projects.shown(item.source.file, self._project.cwd)))
+        return item._replace(source=item.source._replace(file=shown(item.source.file, self._project.cwd)))
 
     def _notes(self, item: Declaration, protocol: Protocol, decision: Decision) -> tuple[Note, ...]:
         notes = list(ranges.port_notes(item.port, protocol, ephemeral=self._ephemeral, platform=sys.platform))

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import os
 
-from portguard.api import numbers, stacks
-from portguard.api import project as projects
-from portguard.api.place import working_directory
 from portguard.errors import ConflictError, UsageError
 from portguard.model import EnvPort, EnvReport, Note
+from portguard.project import load as loading
+from portguard.project import us
+from portguard.project.checkout import checkout_of
+from portguard.project.place import working_directory
+from portguard.project.records import Wish, directory_of, shown
 from portguard.rules import targets
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from portguard.api.project import Project
     from portguard.model import Declaration, PortReport
+    from portguard.project.records import Project
 
 
 def env(
@@ -36,7 +38,7 @@ def env(
     about to be written again. Raises UsageError, ConfigError, ConflictError, NoFreePortError and StateError.
     """
     environ = os.environ if environ is None else environ
-    wish = projects.Wish("take", isolated, unread=unread)
+    wish = Wish("take", isolated, unread=unread)
     project = load(config, cwd, environ, wish)
     chosen = movable(project, names)
     if move or not project.is_isolated:
@@ -50,16 +52,16 @@ def env(
     return report(project, chosen, environ)
 
 
-def load(config: str | None, cwd: str | None, environ: Mapping[str, str], wish: projects.Wish) -> Project:
+def load(config: str | None, cwd: str | None, environ: Mapping[str, str], wish: Wish) -> Project:
     """Return the project with the numbers it has or is given. Raises what `project.load` raises."""
-    return projects.load(working_directory(cwd), config, environ, is_required=True, wish=wish)
+    return loading.load(working_directory(cwd), config, environ, is_required=True, wish=wish)
 
 
 def movable(project: Project, names: Sequence[str]) -> list[Declaration]:
     """Return the declarations with a variable, all or those of these names. Raises UsageError."""
     if not names:
         return [item for item in project.declarations if item.env is not None]
-    where = projects.shown((*project.sources, "")[0], project.cwd)
+    where = shown((*project.sources, "")[0], project.cwd)
     chosen = targets.select(project.declarations, [(name, None) for name in names], where)
     for item in chosen:
         if item.env is None:
@@ -74,10 +76,10 @@ def report(project: Project, chosen: Sequence[Declaration], environ: Mapping[str
         for item in chosen
     )
     variables = {port.env: str(port.port) for port in ports}
-    name = stacks.name_of(project, environ)
+    name = us.name_of(project, environ)
     if name is not None:
         variables["COMPOSE_PROJECT_NAME"] = name
-    checkout = project.checkout or numbers.checkout_of(projects.directory_of(project))
+    checkout = project.checkout or checkout_of(directory_of(project))
     notes = project.notes if project.is_isolated else (*project.notes, *map(_moved, _drifted(ports)))
     return EnvReport(project.config, checkout, project.is_isolated, ports, variables, notes)
 

@@ -14,7 +14,6 @@ import sys
 import time
 
 from portguard._namedtuple import NamedTuple
-from portguard.api.place import has_declarations, working_directory
 from portguard.errors import (
     ConfigError,
     LockTimeoutError,
@@ -27,6 +26,7 @@ from portguard.errors import (
 from portguard.leases import directory, take
 from portguard.leases.table import MAX_TTL, PROTOCOL_BITS, Lease
 from portguard.model import PROTOCOLS, FreePort, FreeReport, Note
+from portguard.project.place import has_declarations, working_directory
 from portguard.rules import candidates, ranges
 from portguard.system import alive, kernel, probe
 
@@ -186,9 +186,9 @@ def _declared(cwd: str | None, environ: Mapping[str, str]) -> tuple[str, set[int
         here = working_directory(cwd)
         if not has_declarations(here, environ):
             return here, set(), []
-        from portguard.api import project  # the checker's half of the package
+        from portguard.project import load  # the checker's half of the package
 
-        found = project.load(here, None, environ, is_required=False)
+        found = load.load(here, None, environ, is_required=False)
     except ConfigError as error:
         return here, set(), [Note("config", f"the declared ports could not be left out: {error.messages[0]}")]
     except (UsageError, LookupFailedError) as error:
@@ -246,7 +246,7 @@ def _refusal(
                 what = f"the checkouts' own numbers could not be left out: {now.problem.message}"
                 notes.append(Note("assigned", what))
         reason = candidates.exclusion(port, declared=declared, reserved=reserved, assigned=now.numbers)
-        return reason or next((why for protocol in protocols if (why := why_unbindable(protocol, port))), None)
+        return reason or next((why for protocol in protocols if (why := probe.why_unbindable(protocol, port))), None)
 
     return refuse
 
@@ -334,16 +334,6 @@ def _is_held_now(
         undo.append(lambda: take.release(place, key, moved))
         take.pass_on(place, key, taken, new)
     return True
-
-
-def why_unbindable(protocol: Protocol, port: int) -> str | None:
-    """Return why `port` cannot be bound on every address, or None. Raises ProbeError where no port can be probed."""
-    error = probe.strict_probe(protocol, port)
-    if error in (None, "EADDRINUSE"):
-        return error and "busy"
-    if error in ("EACCES", "EPERM", "WSAEACCES"):
-        return "not permitted"
-    raise ProbeError(f"no port can be probed here: {error}", "see whether a limit is exhausted: ulimit -n")
 
 
 def _exhausted(count: int, within: Range, taken: Taken) -> NoFreePortError:

@@ -9,10 +9,10 @@ from __future__ import annotations
 import os
 
 from portguard._namedtuple import NamedTuple
-from portguard.api.place import working_directory
-from portguard.api.project import shown
 from portguard.errors import ConfigError, ConflictError
 from portguard.model import Note, Source
+from portguard.project.place import working_directory
+from portguard.project.records import shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -184,21 +184,21 @@ class _Search:
 
     def _note_all(self, error: ConfigError) -> str:
         """Note what is wrong, and return the first of it."""
-        from portguard.api import outside
+        from portguard.project import redact
 
-        told = outside.discreet(error, self._here, outside.own_directories(self._here)).messages
+        told = redact.discreet(error, self._here, redact.own_directories(self._here)).messages
         for message in told:
             self._note(message)
         return told[0]
 
     def _published(self, files: ComposeFiles) -> tuple[ComposeProject, list[Declaration]]:
         """Return the project, and its ports: the number in force, and as the declared one that without a `.env`."""
-        from portguard.api import stacks
+        from portguard.project.compose import declarations
         from portguard.sources import compose  # YAML, only where a compose file is read
 
         values = self._values(self._here, files.directory)
         found = compose.read(files, values)
-        declared = stacks.declarations(found)
+        declared = declarations(found)
         try:
             plain = compose.read(files, _WITHOUT_DOTENV)
         except ConfigError as error:  # `${DB_PORT:?}`: what must be set cannot be left out

@@ -9,12 +9,12 @@ import os
 import sys
 import time
 
-from portguard.api import ending
-from portguard.api import holders as search
-from portguard.api.aims import Aims, keys_of, rows_of, typed
-from portguard.api.place import somewhere
 from portguard.errors import LookupFailedError, UsageError
+from portguard.holders import ending
+from portguard.holders import find as search
+from portguard.holders.stop_plan import Aims, keys_of, rows_of, typed
 from portguard.model import KillReport
+from portguard.project.place import somewhere
 from portguard.rules import addresses, explain, guard, ownership, verdicts
 from portguard.system import proc_stat, signals
 from portguard.system.probe import probe_all
@@ -23,7 +23,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
 
-    from portguard.api.aims import Aim, Deed
+    from portguard.holders.stop_plan import Aim, Deed
     from portguard.model import Cause, Holder, KillAction, KillPort, Note
 
     Ask = Callable[[KillReport], "Collection[str] | None"]

@@ -6,13 +6,14 @@ import os
 import time
 
 from portguard._namedtuple import NamedTuple
-from portguard.api import numbers
-from portguard.api.place import working_directory
 from portguard.errors import ConfigError, ConflictError, LookupFailedError, NotFoundError, UsageError
 from portguard.leases import assignments, directory, table
 from portguard.leases.assignments import Assignment
 from portguard.leases.table import Lease
 from portguard.model import PROTOCOLS, LeaseInfo
+from portguard.project import numbers
+from portguard.project.checkout import checkout_of, is_in, is_own
+from portguard.project.place import working_directory
 from portguard.rules.ranges import LAST_PORT
 from portguard.system import alive, kernel, processes, signals, sockets
 
@@ -51,7 +52,7 @@ def release(
     if everything == bool(targets):
         problem = "--all and names do not go together" if targets else "name what to give back"
         raise UsageError(problem, "portguard leases release PORT|NAME..., or --all of this checkout")
-    here = numbers.checkout_of(_project_directory(cwd, environ))
+    here = checkout_of(_project_directory(cwd, environ))
     wanted = _everything(here.root, environ) if everything else _named(targets, here.directory, environ)
     running = [item.info for item in wanted if item.info.kind == "run" and item.info.process is not None]
     if running:
@@ -72,7 +73,7 @@ def is_gone(item: Assignment) -> bool:
     """Whether there is no such checkout any more: no directory, or another repository's in its place."""
     try:
         os.stat(item.directory)
-        return bool(item.common) and not numbers.is_own(item, numbers.checkout_of(item.directory))
+        return bool(item.common) and not is_own(item, checkout_of(item.directory))
     except (FileNotFoundError, NotADirectoryError):
         return True
     except (OSError, LookupFailedError):
@@ -165,7 +166,7 @@ def _everything(root: str, environ: Mapping[str, str]) -> list[_Listed]:
     return [
         item
         for item in _list(environ)
-        if item.info.checkout == root or (item.info.checkout is None and numbers.is_in(item.info.directory or "", root))
+        if item.info.checkout == root or (item.info.checkout is None and is_in(item.info.directory or "", root))
     ]
 
 

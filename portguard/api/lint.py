@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import os
 
-from portguard.api import project as projects
-from portguard.api.place import working_directory
 from portguard.errors import ConfigError, UsageError
 from portguard.model import Finding, LintReport, Source
+from portguard.project import load
+from portguard.project.place import working_directory
+from portguard.project.records import shown
 from portguard.rules import lint as rules
 
 TYPE_CHECKING = False
@@ -80,11 +81,11 @@ class _Linted:
 
     def project(self, place: str, config: str | None) -> LintReport:
         """Return the report on the project that the directory `place` belongs to; without sources if there is none."""
-        from portguard.api import outside
         from portguard.config import find
+        from portguard.project import redact
 
         named = () if config is None else (os.path.dirname(os.path.realpath(os.path.join(place, config))),)
-        self._inside = outside.own_directories(place, *named)
+        self._inside = redact.own_directories(place, *named)
         try:
             text = find.find(place, self._environ) if config is None else find.read(os.path.join(place, config))
         except ConfigError as error:
@@ -115,12 +116,12 @@ class _Linted:
         return LintReport(text.path if text else None, tuple(looked), tuple(kept), len(everything) - len(kept), 0)
 
     def _parsed(self, text: ConfigText | None) -> Config | None:
-        from portguard.api import configs  # only where there is a config
+        from portguard.project import cache  # only where there is a config
 
         if text is None:
             return None
         try:
-            return configs.parsed(text, self._show(text.path), self._environ)
+            return cache.parsed(text, self._show(text.path), self._environ)
         except ConfigError as error:
             self._add(error, text.path)
             return None
@@ -134,7 +135,7 @@ class _Linted:
 
         try:
             files = (
-                projects.compose_files_of(parsed, text, self._show(text.path)) if parsed and text and names
+                load.compose_files_of(parsed, text, self._show(text.path)) if parsed and text and names
                 else compose_files.find(directory, _STATIC)
             )  # fmt: skip
             if files is None or (not names and _is_outside(files.directory, directory)):
@@ -149,15 +150,15 @@ class _Linted:
     def _published(self, stack: ComposeProject | None) -> tuple[Declaration, ...]:
         if stack is None:
             return ()
-        from portguard.api import stacks  # only where a compose file was read
+        from portguard.project import compose  # only where a compose file was read
 
-        return tuple(self._shown(item) for item in stacks.declarations(stack))
+        return tuple(self._shown(item) for item in compose.declarations(stack))
 
     def _dotenv(self, directory: str, sources: list[str]) -> dict[str, tuple[tuple[str, str, int], ...]]:
         found: dict[str, tuple[tuple[str, str, int], ...]] = {}
         paths = [os.path.join(directory, name) for name in _DOTENVS]
         for path in filter(os.path.lexists, paths):
-            from portguard.api import outside  # only where there is one
+            from portguard.project import redact  # only where there is one
             from portguard.rules import env_block
             from portguard.sources import dotenv
 
@@ -172,7 +173,7 @@ class _Linted:
             if values is None:
                 continue
             sources.append(path)
-            is_told = not outside.is_outside(path, self._inside)
+            is_told = not redact.is_outside(path, self._inside)
             for variable, item in values.items():
                 value = item.value if is_told or item.value.isdigit() or not item.value else "something else"
                 found[variable] = (*found.get(variable, ()), (value, self._show(path), item.line))
@@ -227,9 +228,9 @@ class _Linted:
     # --- places -----------------------------------------------------------------------------------------------------
 
     def _show(self, path: str) -> str:
-        shown = projects.shown(path, self._cwd)
-        self._paths[shown] = path
-        return shown
+        name = shown(path, self._cwd)
+        self._paths[name] = path
+        return name
 
     def _shown(self, item: Declaration) -> Declaration:
         if item.source.file is None:
@@ -248,9 +249,9 @@ class _Linted:
             self._add(ConfigError((f"{self._show(path)}: cannot be read: {error.strerror}",)), path)
 
     def _add(self, error: ConfigError, path: str | None) -> None:
-        from portguard.api import outside
+        from portguard.project import redact
 
-        error = outside.discreet(error, self._cwd, self._inside)
+        error = redact.discreet(error, self._cwd, self._inside)
         for message in error.messages:
             file, line, column, what = placed(message)
             if file:

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import os
 
-from portguard.api import holders
-from portguard.api.containers import Engines
 from portguard.api.info import name_of
 from portguard.errors import UsageError
+from portguard.holders import find as search
+from portguard.holders.containers import Engines
 from portguard.model import PROTOCOLS, Connection, Listener, Listing, Note
 from portguard.rules import services
 from portguard.rules.addresses import is_v6
@@ -60,7 +60,7 @@ def list_ports(
     rows.sort(key=_order)
     environ = os.environ if environ is None else environ
     engines = Engines(environ)
-    people = holders.holders_of([row.socket for row in rows], brief=brief, processors=processors)
+    people = search.holders_of([row.socket for row in rows], brief=brief, processors=processors)
     found = list(zip(rows, people, strict=True))
     if mine:
         uid, user = _me()

@@ -10,12 +10,14 @@ from __future__ import annotations
 import os
 
 from portguard._namedtuple import NamedTuple
-from portguard.api import check, env, numbers, rivals
-from portguard.api import project as projects
+from portguard.api import check, env
 from portguard.errors import ConflictError, PortguardError, StateError, UsageError
+from portguard.holders import rivals
 from portguard.leases import directory, hold, table
 from portguard.leases.take import write_all
 from portguard.model import Note
+from portguard.project.checkout import checkout_of
+from portguard.project.records import Wish, directory_of, shown
 from portguard.rules import addresses
 from portguard.system import alive, execute, kernel, listeners
 
@@ -24,9 +26,9 @@ if TYPE_CHECKING:
     import _socket
     from collections.abc import Callable, Mapping, Sequence
 
-    from portguard.api.project import Project
     from portguard.leases.table import Lease, Table
     from portguard.model import CheckReport, Declaration
+    from portguard.project.records import Project
 
 
 class Ready(NamedTuple):
@@ -65,7 +67,7 @@ def prepare(
     instead. Raises RefusedError when a port cannot be had, and what `env.env` raises.
     """
     environ = os.environ if environ is None else environ
-    wish = projects.Wish("take", isolated, is_exported=True)
+    wish = Wish("take", isolated, is_exported=True)
     project = env.load(config, cwd, environ, wish)
     chosen = _chosen(project, names)
     blocked = _blocked(project, chosen, environ)
@@ -96,7 +98,7 @@ def _chosen(project: Project, names: Sequence[str]) -> list[Declaration]:
         return list(project.declarations)
     from portguard.rules import targets
 
-    where = projects.shown((*project.sources, "")[0], project.cwd)
+    where = shown((*project.sources, "")[0], project.cwd)
     return targets.select(project.declarations, [(name, None) for name in names], where)
 
 
@@ -126,7 +128,7 @@ class _Taking:
         self._notes = list(notes)
         self._undo: list[Callable[[], object]] = []
         self._before: dict[int, Lease] = {}  # what somebody had for a while
-        self._here = project.checkout or numbers.checkout_of(projects.directory_of(project))
+        self._here = project.checkout or checkout_of(directory_of(project))
 
     def ready(self, *, held: bool, passed: bool) -> Ready:
         """Take everything, or nothing: whatever goes wrong, what was taken is given back."""

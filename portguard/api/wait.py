@@ -222,10 +222,10 @@ def _report(question: _Question, seconds: float | None, manner: _Manner) -> Wait
 def _attributed(rows: Sequence[Socket], manner: _Manner) -> tuple[Holder, ...]:
     if not rows:
         return ()
-    from portguard.api import holders  # only for those there are
-    from portguard.api.containers import Engines  # only for those there are
+    from portguard.holders import find as search  # only for those there are
+    from portguard.holders.containers import Engines
 
-    return Engines(manner.environ).attribute(holders.with_owners(rows, _HOLDERS_SHOWN))
+    return Engines(manner.environ).attribute(search.with_owners(rows, _HOLDERS_SHOWN))
 
 
 def _instead(question: _Question, manner: _Manner) -> tuple[tuple[Holder, ...], Failure]:
@@ -252,8 +252,8 @@ def _instead(question: _Question, manner: _Manner) -> tuple[tuple[Holder, ...], 
 def _in_the_way(question: _Question, manner: _Manner) -> tuple[tuple[Holder, ...], Failure]:
     """Return who still has a port, with the words and the next step of `check`."""
     from portguard.api.check import check_project  # only for what is not free
-    from portguard.api.place import somewhere  # only for what is not free
-    from portguard.api.project import Project  # only for what is not free
+    from portguard.project.place import somewhere  # only for what is not free
+    from portguard.project.records import Project  # only for what is not free
 
     declaration, protocol = question.declaration, question.protocol
     if question.outcome in _NOT_HERE:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import sys
 
-from portguard.api import holders as search
-from portguard.api.containers import Engines
 from portguard.errors import LookupFailedError, UsageError
+from portguard.holders import find as search
+from portguard.holders.containers import Engines
 from portguard.model import PROTOCOLS, Background, Note, WhoPort, WhoReport
 from portguard.rules import addresses, explain, targets, verdicts
 from portguard.rules.origin import classify, will_come_back

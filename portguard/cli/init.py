@@ -12,8 +12,7 @@ if TYPE_CHECKING:
 
 def run(*, is_forced: bool, as_json: bool) -> int:
     """Write a `portguard.toml`, say from what; return the exit code."""
-    from portguard.api.place import working_directory
-    from portguard.api.project import shown
+    from portguard.api.here import shown, working_directory
     from portguard.render import text
     from portguard.render.safe import safe
 

@@ -6,7 +6,7 @@ import errno
 import os
 import sys
 
-from portguard.errors import LookupFailedError, OutputError, UsageError
+from portguard.errors import OutputError, UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -115,10 +115,7 @@ def working_directory() -> str:
 
 def repository() -> str:
     """Return what annotations' paths are relative to: the checkout's root, without one the working directory."""
-    from portguard.api.numbers import checkout_of  # only for annotations
+    from portguard.api import here  # only for annotations
 
     directory = working_directory()
-    try:
-        return checkout_of(directory).root if directory else ""
-    except LookupFailedError:
-        return directory
+    return here.checkout_root(directory) if directory else ""

@@ -10,13 +10,13 @@ from __future__ import annotations
 import os
 from bisect import bisect_left, bisect_right, insort
 
-from portguard.system import owners
+from portguard.system.descriptors import inode_of, numbered
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from portguard.system.owners import Tables
+    from portguard.system.descriptors import Tables
 
 _LARGE = 96  # descriptors of a process, from which on they are not all read at first
 _LOW = 48  # numbers below which a server's listeners usually are
@@ -94,11 +94,11 @@ class Guide:
             self._learn(place, self._tables.read(pid))
             return
         self._large.append(pid)
-        self._learn(place, self._tables.ask_for(owners.numbered(range(_LOW)), (pid,)))
+        self._learn(place, self._tables.ask_for(numbered(range(_LOW)), (pid,)))
         self._bisect(pid, inode)
 
     def _learn(self, place: int, links: Iterable[bytes]) -> None:
-        sockets = [inode for inode in map(owners.inode_of, links) if inode]
+        sockets = [inode for inode in map(inode_of, links) if inode]
         if sockets:
             insort(self._seen, (min(sockets), place))
 
@@ -109,7 +109,7 @@ class Guide:
             middle = number = (low + high) // 2
             found = 0
             while not found and number < min(middle + _WINDOW, high):
-                found = sum(map(owners.inode_of, self._tables.ask_for(owners.numbered((number,)), (pid,))))
+                found = sum(map(inode_of, self._tables.ask_for(numbered((number,)), (pid,))))
                 number += 1
             if found and found < inode:
                 low = number

@@ -15,6 +15,7 @@ import os
 import sys
 import time
 
+from portguard.errors import ProbeError
 from portguard.rules import binding
 from portguard.rules.addresses import ANY_V4, ANY_V6, is_mapped, is_v6
 
@@ -154,6 +155,16 @@ def strict_probe(protocol: Protocol, port: int, *, platform: str = sys.platform)
     if error in ("EAFNOSUPPORT", "EADDRNOTAVAIL"):
         return _bind_plainly(protocol, _socket.AF_INET, (ANY_V4, port))
     return error
+
+
+def why_unbindable(protocol: Protocol, port: int) -> str | None:
+    """Return why `port` cannot be bound on every address, or None. Raises ProbeError where no port can be probed."""
+    error = strict_probe(protocol, port)
+    if error in (None, "EADDRINUSE"):
+        return error and "busy"
+    if error in ("EACCES", "EPERM", "WSAEACCES"):
+        return "not permitted"
+    raise ProbeError(f"no port can be probed here: {error}", "see whether a limit is exhausted: ulimit -n")
 
 
 def _bind_plainly(protocol: Protocol, family: int, where: tuple[str, int]) -> str | None:

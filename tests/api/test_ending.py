@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from portguard.api import ending
-from portguard.api.aims import rows_of
-from portguard.api.ending import Member
 from portguard.errors import LookupFailedError
+from portguard.holders import ending
+from portguard.holders.ending import Member
+from portguard.holders.stop_plan import rows_of
 from portguard.model import Socket
 from portguard.rules.targets import parse_port
 from portguard.system import signals, sockets

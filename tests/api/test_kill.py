@@ -12,10 +12,12 @@ from typing import Any
 
 import pytest
 
-from portguard.api import aims, ending, kill
-from portguard.api.aims import Aim, Aims, Deed
-from portguard.api.containers import Engines
+from portguard.api import kill
 from portguard.errors import LookupFailedError, UsageError
+from portguard.holders import ending
+from portguard.holders import stop_plan as aims
+from portguard.holders.containers import Engines
+from portguard.holders.stop_plan import Aim, Aims, Deed
 from portguard.model import Compose, Container, Holder, KillAction, KillPort, KillReport, Process, ProcessStat, Socket
 from portguard.rules.attribution import Running
 from portguard.rules.guard import Refusal, Suspect

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 import portguard as library
-from portguard.api import aims
+from portguard.holders import stop_plan as aims
 from portguard.model import Holder, Process
 from portguard.rules.guard import Refusal
 from tests.conftest import PORTGUARD, Run

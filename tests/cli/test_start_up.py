@@ -190,7 +190,7 @@ def test_wait_loads_nothing_heavy(tmp_path: Path) -> None:
     for done in (waited, free):
         assert "portguard.api.wait" in done.modules
         assert_light(done)
-        assert not {"portguard.api.check", "portguard.api.holders", "portguard.api.containers"} & done.modules
+        assert not {"portguard.api.check", "portguard.holders.find", "portguard.holders.containers"} & done.modules
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere psutil describes processes")

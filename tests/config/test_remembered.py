@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from portguard.api import configs
 from portguard.config.find import ConfigText
 from portguard.errors import ConfigError
 from portguard.model import Config
+from portguard.project import cache as configs
 from tests.amount import examples
 from tests.conftest import Run
 

@@ -9,9 +9,9 @@ import os
 import socket
 import threading
 
-from portguard.api.containers import Engines, relation_of
 from portguard.engines import command, containers, endpoint, query
 from portguard.errors import ConfigError, LookupFailedError
+from portguard.holders.containers import Engines, relation_of
 from portguard.model import Background, Holder, WhoPort, WhoReport
 from portguard.render import documents, who
 from portguard.render.safe import safe

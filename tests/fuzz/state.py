@@ -12,13 +12,13 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from portguard.api import configs
 from portguard.api import leases as api
 from portguard.config.find import ConfigText
 from portguard.errors import StateError
 from portguard.leases import assignments, directory, glance, table, take
 from portguard.leases.table import Lease
 from portguard.model import Config
+from portguard.project import cache as configs
 from portguard.render import documents, leases
 from portguard.system import kernel
 from tests.fuzz.oracles import assert_port, assert_printable, assert_told, assert_unique, emptied, scratch

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from portguard.api import containers
 from portguard.cli import plain
 from portguard.config import parse
 from portguard.errors import ConfigError
+from portguard.holders import containers
 from portguard.leases import table
 from portguard.rules import draft, env_block
 from portguard.sources import port_spec

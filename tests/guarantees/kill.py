@@ -22,7 +22,7 @@ BREAKINGS = {
         ),
         Breaking(
             "who holds the socket is not looked at once more",
-            "api/ending.py",
+            "holders/ending.py",
             "    if member.socket is not None and not is_held(",
             "    if False and not is_held(",
             [_SIGNALS + "test_who_has_let_go_of_the_socket_is_not_signalled"],
@@ -66,7 +66,7 @@ BREAKINGS = {
         ),
         Breaking(
             "of those that portguard runs in the nearest alone is known",
-            "api/aims.py",
+            "holders/stop_plan.py",
             "origin.ancestry(pid)[1:])",
             "origin.ancestry(pid)[1:2])",
             [_REFUSALS + "test_what_portguard_runs_in"],
@@ -164,14 +164,14 @@ BREAKINGS = {
         ),
         Breaking(
             "what listens beside an owner that is not known is ended",
-            "api/aims.py",
+            "holders/stop_plan.py",
             "            if isinstance(decided, Refusal):\n",
             "            if isinstance(decided, Refusal) and holder.processes:\n",
             [_REFUSALS + "test_owners_that_cannot_be_seen"],
         ),
         Breaking(
             "a tree takes what portguard runs in",
-            "api/aims.py",
+            "holders/stop_plan.py",
             "            (*self.me.ancestors, self.me.pid),\n",
             "            (),\n",
             [_REFUSALS + "test_a_tree_with_portguard_in_it"],
@@ -180,7 +180,7 @@ BREAKINGS = {
     "Containers are stopped": (
         Breaking(
             "a stranger's container needs no name",
-            "api/aims.py",
+            "holders/stop_plan.py",
             "            needs_name=relation not in _OURS,\n",
             "            needs_name=False,\n",
             [_ENGINE + "test_a_strangers_container_has_to_be_named"],
@@ -194,7 +194,7 @@ BREAKINGS = {
         ),
         Breaking(
             "a stranger's unit needs no name",
-            "api/aims.py",
+            "holders/stop_plan.py",
             "            needs_name=not self._is_own_unit(unit, is_user_unit=holder.is_user_unit),\n",
             "            needs_name=False,\n",
             [_REFUSALS + "test_a_strangers_unit_has_to_be_named"],
@@ -208,7 +208,7 @@ BREAKINGS = {
         ),
         Breaking(
             "a container is its server: that is ended, and its engine not asked",
-            "api/aims.py",
+            "holders/stop_plan.py",
             "        if holder.container is not None:\n            return self._decide_container(port, holder.container)\n",
             "",
             [_ENGINE + "test_a_strangers_container_has_to_be_named"],

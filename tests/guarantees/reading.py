@@ -24,7 +24,7 @@ BREAKINGS = {
         ),
         Breaking(
             "the compose plugin resolves compose files without being asked to",
-            "api/stacks.py",
+            "project/compose.py",
             "    if not by_compose:\n        return compose.read(files, environ)\n",
             "    by_compose = by_compose or bool(files)\n",
             [_HOSTILE + "test_nothing_of_it_is_executed"],
@@ -168,14 +168,14 @@ BREAKINGS = {
         ),
         Breaking(
             "a planted `.env` is believed",
-            "api/project.py",
+            "project/load.py",
             '    _believe(path, cwd, "set the variables in the environment instead")\n',
             "",
             [_FIND + "test_a_planted_dotenv_is_refused"],
         ),
         Breaking(
             "a planted compose file is believed",
-            "api/project.py",
+            "project/load.py",
             "    for path in files.paths if files is not None else ():\n",
             "    for path in ():\n",
             [_FIND + "test_a_planted_compose_file_is_refused"],
@@ -184,28 +184,28 @@ BREAKINGS = {
     "What is remembered": (
         Breaking(
             "the path alone is what a config is remembered by",
-            "api/configs.py",
+            "project/cache.py",
             "found.path, found.prefix, found.data)",
             'found.path, found.prefix, b"")',
             [_REMEMBERED + "test_nothing_is_stale"],
         ),
         Breaking(
             "a config is remembered for whatever falls into its place",
-            "api/configs.py",
+            "project/cache.py",
             "    is_whole = content.startswith(head) and not is_odd and answer == content[middle:]",
             "    is_whole = not is_odd and answer == content[middle:]",
             [_REMEMBERED + "test_nothing_is_stale"],
         ),
         Breaking(
             "what a disk has damaged is believed",
-            "api/configs.py",
+            "project/cache.py",
             "    is_whole = content.startswith(head) and not is_odd and answer == content[middle:]",
             "    is_whole = content.startswith(head)",
             [_REMEMBERED + "test_damage_costs_a_parse_and_nothing_else"],
         ),
         Breaking(
             "another portguard's memory is believed",
-            "api/configs.py",
+            "project/cache.py",
             "    return (__version__, sys.version,",
             '    return ("", sys.version,',
             [_REMEMBERED + "test_nothing_is_stale"],

@@ -58,28 +58,28 @@ BREAKINGS = {
     "a hostile repository: anything told of files outside": (
         Breaking(
             "what is wrong in a file outside is quoted",
-            "api/outside.py",
+            "project/redact.py",
             "            if is_outside(path, inside):\n                return",
             '            if path.endswith(".nothing"):\n                return',
             [_HOSTILE + "test_what_is_wrong_outside_is_not_quoted"],
         ),
         Breaking(
             "a path ends at the first colon",
-            "api/outside.py",
+            "project/redact.py",
             '        end = message.find(":", end + 1)\n    if not is_tainted:',
             "        end = -1\n    if not is_tainted:",
             [_HOSTILE + "test_what_is_wrong_outside_is_not_quoted"],
         ),
         Breaking(
             "links lead nowhere else",
-            "api/outside.py",
+            "project/redact.py",
             "    real = os.path.realpath(path)\n",
             "    real = os.path.abspath(path)\n",
             [_HOSTILE + "test_what_is_wrong_outside_is_not_quoted"],
         ),
         Breaking(
             "values out of a file outside are quoted",
-            "api/outside.py",
+            "project/redact.py",
             "    is_tainted = any(is_outside(path, inside) for path in error.env_files)",
             "    is_tainted = False",
             [_HOSTILE + "test_what_is_wrong_outside_is_not_quoted"],
@@ -93,7 +93,7 @@ BREAKINGS = {
         ),
         Breaking(
             "mistakes in the checkout's own files are not told either",
-            "api/outside.py",
+            "project/redact.py",
             "    return not any(real == top or real.startswith(top.rstrip(os.sep) + os.sep) for top in inside)",
             "    return bool(real)",
             [_HOSTILE + "test_what_is_wrong_inside_is_quoted"],
@@ -109,7 +109,7 @@ BREAKINGS = {
         ),
         Breaking(
             "a compose file may name any variable",
-            "api/stacks.py",
+            "project/compose.py",
             ' and not changes_programs(port.env or "")\n',
             "\n",
             [_HOSTILE + "test_no_variable_that_changes_programs"],

@@ -33,8 +33,8 @@ SUBJECTS = (
     "portguard/leases",
     "portguard/render/safe.py",
     "portguard/system/signals.py",
-    "portguard/api/ending.py",
-    "portguard/api/aims.py",
+    "portguard/holders/ending.py",
+    "portguard/holders/stop_plan.py",
     "portguard/api/kill.py",
 )
 # Those that run in this process, and quickly: what starts the command sees no mistake that is made here.

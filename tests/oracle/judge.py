@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import portguard
 from portguard.api.check import check_project
-from portguard.api.project import Project
 from portguard.model import Declaration, PortReport, Source
+from portguard.project.records import Project
 from tests.oracle.build import Builder, Fact, furnish
 from tests.oracle.generate import HOSTS
 from tests.oracle.reality import NO_ADDRESS, Trial, causes_of, is_in_the_way, rivals, try_server

@@ -23,10 +23,10 @@ from typing import Literal, NamedTuple
 import pytest
 
 from benchmarks.worlds import Plan, inhabited
-from portguard.api import holders
 from portguard.errors import LookupFailedError
+from portguard.holders import find as holders
 from portguard.rules.verdicts import occupants
-from portguard.system import owners, processes, sockets
+from portguard.system import descriptors, owners, processes, sockets
 from tests.worlds import netns, users
 from tests.worlds.capabilities import NOBODY
 
@@ -415,7 +415,7 @@ def _compare_parts(plan: Plan) -> list[str]:
             patch.setattr(owners, "_WORTH", 1)
             for name, told in (("answer", None), ("die", lambda *_: os._exit(1)), ("none", None)):
                 if told is not None:
-                    patch.setattr(owners.Tables, "report_on", told)
+                    patch.setattr(descriptors.Tables, "report_on", told)
                 if name == "none":
                     patch.setattr(os, "fork", _refuse)
                 if owners.find_everyone(inodes, processors=3) != alone:
@@ -463,7 +463,7 @@ def test_what_root_opened_for_this_user_is_found_by_this_user() -> None:
         netns.become(NOBODY)
         return True
 
-    def ask() -> tuple[list[owners.Owners], Listener]:
+    def ask() -> tuple[list[descriptors.Owners], Listener]:
         world = World(SEED)
         for _ in range(5):
             world.alone()
@@ -481,7 +481,7 @@ def test_what_root_opened_for_this_user_is_found_by_this_user() -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 @pytest.mark.parametrize("find", [owners.find, owners.find_everyone])
-def test_absent_proc_is_a_failed_lookup(find: Callable[..., owners.Owners], tmp_path: Path) -> None:
+def test_absent_proc_is_a_failed_lookup(find: Callable[..., descriptors.Owners], tmp_path: Path) -> None:
     """Without /proc the search says that it failed, instead of that nobody holds the socket."""
     with pytest.raises(LookupFailedError, match=re.escape(str(tmp_path))):
         find({1}, proc=str(tmp_path))
@@ -489,7 +489,7 @@ def test_absent_proc_is_a_failed_lookup(find: Callable[..., owners.Owners], tmp_
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 @pytest.mark.parametrize("find", [owners.find, owners.find_everyone])
-def test_unfinished_search_is_told(find: Callable[..., owners.Owners], tmp_path: Path) -> None:
+def test_unfinished_search_is_told(find: Callable[..., descriptors.Owners], tmp_path: Path) -> None:
     """A /proc that leaves out PID 1 hides processes: the search says that it has not seen everything."""
     for pid in ("self", "1", "77"):
         (tmp_path / pid / "fd").mkdir(parents=True)

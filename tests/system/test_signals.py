@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from portguard.api import ending
+from portguard.holders import ending
 from portguard.system import signals, sockets
 from tests.amount import examples
 
@@ -23,7 +23,7 @@ import json, os, signal, socket, sys
 
 import psutil
 
-from portguard.api import aims, ending, holders
+from portguard.holders import ending, find as holders, stop_plan as aims
 from portguard.system import signals
 
 rounds = int(sys.argv[1])

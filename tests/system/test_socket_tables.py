@@ -19,8 +19,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from portguard.api import holders
 from portguard.errors import LookupFailedError
+from portguard.holders import find as holders
 from portguard.model import Socket
 from portguard.system import proc_net, sock_diag, sockets
 from tests.amount import examples

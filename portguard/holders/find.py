@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from portguard.model import Cause, OwnerStatus, Process, Protocol, Socket
-    from portguard.system.owners import Owners
+    from portguard.system.descriptors import Owners
 
 _LIMIT = 64  # connections on one endpoint; a server's thousands of dying ones say the same thing over and over
 

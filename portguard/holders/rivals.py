@@ -98,24 +98,24 @@ def find(item: Declaration, protocol: Protocol, known: Known, here: Callable[[],
         return rival
     if assignment is None or item.is_ad_hoc:
         return None
-    from portguard.api import numbers
     from portguard.model import Rival
+    from portguard.project.checkout import is_own
 
-    is_theirs = not numbers.is_own(assignment, here()) and os.path.isdir(assignment.root)
+    is_theirs = not is_own(assignment, here()) and os.path.isdir(assignment.root)
     return Rival("assignment", assignment.root, None) if is_theirs else None
 
 
 def of_lease(lease: Lease, item: Declaration, protocol: Protocol, here: Checkout) -> Rival | None:
     """Return whom a living process's lease on the number of `item` makes a rival, None when it makes nobody one."""
-    from portguard.api import numbers
     from portguard.leases.table import PROTOCOL_BITS
     from portguard.model import Rival
+    from portguard.project.checkout import is_in
     from portguard.rules.verdicts import hosts_overlap
 
     if lease.kind == "free" or not lease.protocols & PROTOCOL_BITS[protocol]:
         return None
     hosts = tuple(lease.hosts.split(",")) if lease.hosts else ("*",)
-    if numbers.is_in(lease.directory, here.root) or not hosts_overlap(item.hosts, hosts):
+    if is_in(lease.directory, here.root) or not hosts_overlap(item.hosts, hosts):
         return None
     return Rival(lease.kind, lease.directory, lease.pid)
 
@@ -124,9 +124,9 @@ def runs_here(lease: Lease | None, processes: Iterable[Process], here: Callable[
     """Whether all of `processes` descend from the command that `portguard run` started here, and leased this for."""
     if lease is None or lease.kind != "run":
         return False
-    from portguard.api import numbers
+    from portguard.project.checkout import is_in
 
-    is_here = numbers.is_in(lease.directory, here().root)
+    is_here = is_in(lease.directory, here().root)
     return is_here and all(_descends(process.pid, lease.pid) for process in processes)
 
 

@@ -9,9 +9,10 @@ from __future__ import annotations
 import os
 
 from portguard._namedtuple import NamedTuple
-from portguard.errors import LookupFailedError, NoFreePortError, PortguardError, StateError
+from portguard.errors import NoFreePortError, PortguardError, StateError
 from portguard.leases import directory
-from portguard.model import Checkout, Note
+from portguard.model import Note
+from portguard.project.checkout import hash_of, is_own
 from portguard.rules import candidates, ranges
 from portguard.system import kernel
 
@@ -19,13 +20,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence, Set
 
-    from portguard.api.project import Wish
     from portguard.leases.assignments import Assignment, Book
     from portguard.leases.table import Table
-    from portguard.model import Declaration, Protocol
-
-
-_CUT = 380  # bytes of a path that every lease has room for
+    from portguard.model import Checkout, Declaration, Protocol
+    from portguard.project.records import Wish
 
 
 class Numbers(NamedTuple):
@@ -34,38 +32,6 @@ class Numbers(NamedTuple):
     ports: dict[str, int]
     is_isolated: bool
     notes: tuple[Note, ...] = ()
-
-
-def checkout_of(path: str) -> Checkout:
-    """Return the checkout that the project in the directory `path` belongs to; without git the directory itself.
-
-    Raises LookupFailedError where git's files cannot be read.
-    """
-    from portguard.system import git  # only where something can be moved
-
-    real = os.path.realpath(path)
-    worktree = git.worktree_of(real, is_strict=True)
-    if worktree is None:
-        return Checkout(real, "", real, False)
-    return Checkout(worktree.root, worktree.common, real, worktree.is_linked)
-
-
-def is_own(item: Assignment, checkout: Checkout) -> bool:
-    """Whether an assignment belongs to the project of this checkout."""
-    return (item.root, item.common, item.directory) == (checkout.root, checkout.common, checkout.directory)
-
-
-def is_in(directory: str, root: str) -> bool:
-    """Whether `directory` lies in the checkout at `root`, and not in another one that lies inside it."""
-    below = root.rstrip(os.sep) + os.sep
-    if not f"{directory}{os.sep}".startswith(below):
-        # What is written down may be cut.
-        return len(os.fsencode(directory)) >= _CUT and below.startswith(directory)
-    try:
-        place = checkout_of(directory)
-    except LookupFailedError:
-        return False
-    return place.root == root or not place.common
 
 
 def known(environ: Mapping[str, str]) -> tuple[Assignment, ...]:
@@ -178,8 +144,8 @@ class _Chooser:
         Those in `moved` get another number, if they still have the one that is given there. Raises NoFreePortError,
         StateError; then nothing is changed.
         """
-        from portguard.api import free  # noqa: F401 - before the lock: whoever waits for it waits for this as well
-        from portguard.leases import assignments, table, take  # noqa: F401 - likewise
+        from portguard.leases import assignments, table, take  # noqa: F401 - before the lock: whoever waits for it waits for this as well
+        from portguard.system import probe  # noqa: F401 - likewise
 
         # Both locks: of all checkouts of this host, and of what `free` hands out in this network namespace.
         with (
@@ -234,20 +200,13 @@ class _Chooser:
         yield from candidates.candidates(self._pool, hash_of(self._checkout, name))
 
     def _refusal(self, protocols: Sequence[Protocol], assigned: Set[int]) -> Callable[[int], str | None]:
-        from portguard.api.free import why_unbindable  # the same strictness
+        from portguard.system.probe import why_unbindable  # not for those that have their numbers
 
         def refuse(port: int) -> str | None:
             reason = candidates.exclusion(port, declared=self._taken, reserved=self._reserved, assigned=assigned)
             return reason or next((why for protocol in protocols if (why := why_unbindable(protocol, port))), None)
 
         return refuse
-
-
-def hash_of(checkout: Checkout, name: str) -> int:
-    """Return a number that is the same for this checkout and name on every host and in every release."""
-    from binascii import crc32  # not for those that have their numbers
-
-    return crc32(os.fsencode(f"{checkout.common}\0{checkout.root}\0{checkout.directory}\0{name}"))
 
 
 def _may_live() -> Callable[[int, int], bool]:

@@ -1,21 +1,23 @@
-"""The compose side of a project: what its files publish, with the numbers in force, and which containers are ours."""
+"""The compose side of a project: what its files publish, with the numbers in force. Judges no container."""
 
 from __future__ import annotations
 
 import os
 
-from portguard.api import numbers
-from portguard.api.project import Project, block_at, block_notes, directory_of, is_same, preferred_in
-from portguard.errors import LookupFailedError, PortguardError
+from portguard.errors import LookupFailedError
 from portguard.model import Declaration, Source
-from portguard.rules.ownership import Us
+from portguard.project import numbers
+from portguard.project.checkout import checkout_of
+from portguard.project.env_file import block_at, block_notes, is_same, preferred_in
+from portguard.project.records import Project, directory_of
+from portguard.project.us import own_name
 from portguard.rules.targets import changes_programs
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from portguard.api.project import Wish
+    from portguard.project.records import Wish
     from portguard.sources.compose import ComposeFiles, ComposeProject, PublishedPort
 
 _PLUGIN_DEADLINE = 10.0  # seconds
@@ -37,7 +39,7 @@ def published(
         if project.overlay != before:
             again = _read(files, {**environ, **project.overlay}, by_compose=by_compose)
             items = _renumbered(items, again.ports)
-    found = found._replace(name=_own_name(project, found.name, environ))
+    found = found._replace(name=own_name(project, found.name, environ))
     known = {(item.service, item.port, protocol) for item in project.declarations for protocol in item.protocols}
     added = [item for item in items if (item.service, item.port, item.protocols[0]) not in known]
     return project._replace(
@@ -61,7 +63,7 @@ def _with_own_numbers(
     theirs = {item.env for item in project.declarations}
     movable = [item for item in items if item.env and item.env not in theirs]
     values = dict(compose_files.environment(environ, (files.cwd, files.directory), files.cwd).values)
-    checkout = project.checkout or numbers.checkout_of(directory_of(project) if project.config else files.directory)
+    checkout = project.checkout or checkout_of(directory_of(project) if project.config else files.directory)
     path = os.path.join(files.directory, ".env")
     block = block_at(path)
     if block is not None and (block.owner == checkout.root or is_same(wish.unread, path)):
@@ -148,56 +150,3 @@ def _declaration(port: PublishedPort) -> Declaration:
         replicas=port.replicas,
         is_published=True,
     )
-
-
-# --- who is us ------------------------------------------------------------------------------------------------------
-
-
-def find_us(project: Project, environ: Mapping[str, str]) -> Us:
-    """Return which containers would be ours: those of this project's name and directory.
-
-    Without readable compose files the name is what compose would make of the environment and the directory.
-    """
-    from portguard.sources import compose  # only when a container holds a port
-
-    found = project.compose
-    directory = directory_of(project)
-    if found is not None:
-        return Us(found.name, os.path.realpath(found.working_dir), found.services)
-    environ = {**environ, **project.overlay}
-    try:
-        files = compose.find(directory, environ)
-        found = None if files is None else compose.read(files, environ)
-    except PortguardError:
-        found = None
-    name = environ.get("COMPOSE_PROJECT_NAME", "") or os.path.basename(directory)
-    name = _own_name(project, compose.normalize_name(name) if found is None else found.name, environ)
-    if found is not None:
-        return Us(name, os.path.realpath(found.working_dir), found.services)
-    return Us(name, os.path.realpath(directory), None)
-
-
-def name_of(project: Project, environ: Mapping[str, str]) -> str | None:
-    """Return the compose project name that keeps an isolated checkout's stack apart; None where it needs none."""
-    if not project.is_isolated:
-        return None
-    from portguard.sources import compose_files  # only where numbers are given out
-
-    try:
-        has_stack = project.compose is not None or compose_files.find(directory_of(project), environ) is not None
-    except PortguardError:
-        has_stack = True
-    has_stack = has_stack or any(item.service for item in project.declarations)
-    return find_us(project, environ).name if has_stack else None
-
-
-def _own_name(project: Project, base: str, environ: Mapping[str, str]) -> str:
-    """Return `base`, for an isolated checkout with what tells it from the others unless the environment names it.
-
-    It is the same however often it is asked for.
-    """
-    if not project.is_isolated or project.checkout is None or environ.get("COMPOSE_PROJECT_NAME"):
-        return base
-    base = base or "project"  # a directory's name may have no letter that compose takes
-    suffix = f"-{numbers.hash_of(project.checkout, 'compose') & 0xFFFFFF:06x}"
-    return base if base.endswith(suffix) else base + suffix

@@ -11,13 +11,13 @@ import os
 import sys
 
 from portguard._namedtuple import NamedTuple
-from portguard.api import ending
-from portguard.api import holders as search
-from portguard.api import project as projects
-from portguard.api.containers import Engines, relation_of
-from portguard.api.ending import Member
 from portguard.errors import PortguardError
+from portguard.holders import ending
+from portguard.holders import find as search
+from portguard.holders.containers import Engines, relation_of
+from portguard.holders.ending import Member
 from portguard.model import KillAction, KillPort
+from portguard.project import us
 from portguard.rules import addresses, attribution, explain, guard, ownership, targets, verdicts
 from portguard.rules.guard import Refusal, Suspect
 from portguard.rules.origin import classify, kind_of
@@ -222,7 +222,7 @@ class Aims:
             for pid in self._get_everyone()
             if attribution.unit_of(origin.cgroup_of(pid)) == (unit, is_user_unit)
         ]
-        tree = projects.without_others(own_tree, people)
+        tree = us.without_others(own_tree, people)
         return is_user_unit and bool(people) and all(verdicts.runs_in(process, tree) for process in people)
 
     def _decide_processes(self, port: int, row: Socket, holder: Holder) -> Deed | Refusal:
@@ -306,15 +306,16 @@ class Aims:
 
     def _get_here(self) -> tuple[Us, OwnTree | None]:
         if self._here is None:
-            from portguard.api import stacks  # only where a container or a unit holds a port
+            from portguard.project import load  # only where a container or a unit holds a port
+            from portguard.project.records import Project
 
-            project = projects.Project(self._cwd)
+            project = Project(self._cwd)
             # What cannot be read makes nothing this project's, and names have to be confirmed.
             with contextlib.suppress(PortguardError):
-                project = projects.load(self._cwd, None, self._environ, is_required=False)
+                project = load.load(self._cwd, None, self._environ, is_required=False)
             self._here = (
-                stacks.find_us(project, self._environ),
-                projects.find_own_tree(project, self._environ),
+                us.find_us(project, self._environ),
+                us.find_own_tree(project, self._environ),
             )
         return self._here
 
@@ -359,7 +360,7 @@ def _me(environ: Mapping[str, str]) -> guard.Me:
     pid = os.getpid()
     euid = os.geteuid() if hasattr(os, "geteuid") else None
     uids = None if euid is None else {euid}
-    caller = projects.sudo_uid(environ)
+    caller = us.sudo_uid(environ)
     if uids is not None and caller is not None:
         uids.add(caller)
     return guard.Me(

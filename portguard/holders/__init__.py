@@ -1,0 +1,1 @@
+"""Who has a port: found, named and ended. Decides nothing: `rules` does."""

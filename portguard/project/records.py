@@ -1,0 +1,65 @@
+"""What a project is, once loaded: plain records and how they are shown. Reads nothing."""
+
+from __future__ import annotations
+
+import os
+
+from portguard._namedtuple import NamedTuple
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Literal
+
+    from portguard.model import Checkout, Declaration, Note
+    from portguard.sources.compose import ComposeProject
+
+    Mode = Literal["look", "foresee", "take"]
+
+
+class Wish(NamedTuple):
+    """How far to go for numbers: `look` at those there are, `foresee` those there would be, or `take` them.
+
+    `is_isolated`: the checkout shall have its own although it is no linked worktree. `moved` are declarations that
+    shall have another number than the one given here, which somebody else holds. `is_exported`: compose files are read
+    as a command sees them that all the numbers are exported to. `unread` is a `.env` (its path) whose block of ours is
+    about to be written: what it says is not read back.
+    """
+
+    mode: Mode
+    is_isolated: bool = False
+    moved: Mapping[str, int] = {}
+    is_exported: bool = False
+    unread: str | None = None
+
+
+LOOK = Wish("look")
+
+
+class Project(NamedTuple):
+    """`config` and `sources` are absolute paths of what was read; without them there are no declarations.
+
+    `compose` is the project that was read from compose files, None where none were asked for. `checkout` is whose
+    numbers were asked for, None where nothing can be moved; `is_isolated` tells that it has its own, and `overlay` are
+    the variables that bring those about.
+    """
+
+    cwd: str
+    config: str | None = None
+    sources: tuple[str, ...] = ()
+    declarations: tuple[Declaration, ...] = ()
+    compose: ComposeProject | None = None
+    notes: tuple[Note, ...] = ()
+    checkout: Checkout | None = None
+    is_isolated: bool = False
+    overlay: Mapping[str, str] = {}
+
+
+def directory_of(project: Project) -> str:
+    """Return the directory of the project's config, or where it was asked for."""
+    return os.path.dirname(project.config) if project.config else project.cwd
+
+
+def shown(path: str | None, cwd: str) -> str:
+    """Return the path as messages show it: relative where it lies below the working directory."""
+    return (path or "").removeprefix(cwd.rstrip(os.sep) + os.sep)
