@@ -13,9 +13,9 @@ from portguard.system import owners, sockets
 
 def main() -> None:
     """Search once, cold, as a command does."""
-    inodes = {row.inode for row in sockets.find("tcp", int(sys.argv[1]), listeners_only=True)}
+    inodes = {row.inode for row in sockets.find_sockets("tcp", int(sys.argv[1]), listeners_only=True)}
     began, began_cpu = time.perf_counter(), time.process_time()
-    found = owners.find(inodes)
+    found = owners.find_owners(inodes)
     spent, spent_cpu = time.perf_counter() - began, time.process_time() - began_cpu
     pids = sorted({pid for holders in found.pids.values() for pid in holders})
     sys.stdout.write(f"{1_000 * spent:.3f} {1_000 * spent_cpu:.3f}\n{' '.join(map(str, pids))}\n")

@@ -186,7 +186,7 @@ class Holder(NamedTuple):
 
     `processes_complete` is False when the search stopped before it had seen every process, or was not allowed to.
     `state` is None when no socket table could be read; `uid` is the socket's user where the table tells; `unit` is the
-    systemd service its processes run in, one of a user's own manager if `is_user_unit`.
+    systemd service its processes run in, one of a user's own manager if `user_unit`.
     """
 
     protocol: Protocol
@@ -199,7 +199,7 @@ class Holder(NamedTuple):
     container: Container | None = None
     unit: str | None = None
     uid: int | None = None
-    is_user_unit: bool = False
+    user_unit: bool = False
 
 
 class Note(NamedTuple):
@@ -345,12 +345,12 @@ class EnvPort(NamedTuple):
 class EnvReport(NamedTuple):
     """A checkout's numbers. `variables` is what to export: those of `ports`, and COMPOSE_PROJECT_NAME if isolated.
 
-    `config` is a path; `is_isolated` tells that this checkout has numbers of its own.
+    `config` is a path; `isolated` tells that this checkout has numbers of its own.
     """
 
     config: str | None
     checkout: Checkout
-    is_isolated: bool
+    isolated: bool
     ports: tuple[EnvPort, ...]
     variables: dict[str, str]
     notes: tuple[Note, ...] = ()
@@ -360,9 +360,8 @@ class LeaseInfo(NamedTuple):
     """One number that is handed out.
 
     `kind` is "free" (until a time), "hold" (kept by a process), "run" (as long as a command) or "assignment" (a
-    checkout's own). `directory` is where it was taken, `checkout` the root it belongs to, `until` None where no time
-    ends it; `is_listening` tells whether somebody has bound it, None where that could not be told. `is_gone`: the
-    checkout is no longer there.
+    checkout's own). `directory` is where it was taken, `checkout` the root it belongs to, `expires_at` None where
+    the lease has no time limit. `listening` is None where that is unknown. `gone`: the checkout was deleted.
     """
 
     port: int
@@ -373,9 +372,9 @@ class LeaseInfo(NamedTuple):
     checkout: str | None
     process: Process | None
     since: float | None
-    until: float | None
-    is_listening: bool | None
-    is_gone: bool = False
+    expires_at: float | None
+    listening: bool | None
+    gone: bool = False
 
 
 class Suggestion(NamedTuple):

@@ -10,8 +10,8 @@ from portguard.errors import ConfigError, UsageError
 from portguard.holders import rivals
 from portguard.model import CheckReport, Declaration, Note, PortReport
 from portguard.project import load
-from portguard.project.place import somewhere, working_directory
-from portguard.project.records import Project, Wish, directory_of, shown
+from portguard.project.place import cwd_or_root, working_directory
+from portguard.project.records import NumberPolicy, Project, directory_of, shown
 from portguard.rules import addresses, ranges, targets, verdicts
 from portguard.system import kernel
 from portguard.system.probe import pause, probe_all
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from portguard.holders.containers import Engines
     from portguard.holders.rivals import Known
     from portguard.model import Checkout, Holder, Protocol, Rival
-    from portguard.rules.ownership import Claim, Us
+    from portguard.rules.ownership import Claim, OwnStack
     from portguard.rules.ranges import Range
     from portguard.rules.verdicts import Decision, OwnTree
 
@@ -49,12 +49,12 @@ def check(
     environ = os.environ if environ is None else environ
     asked = [targets.parse_target(str(target)) for target in wanted]
     names = [target for target in asked if not isinstance(target, Declaration)]
-    project = Project(somewhere(cwd))
+    project = Project(cwd_or_root(cwd))
     if names or not asked or config is not None:
-        wish = Wish("foresee")
+        policy = NumberPolicy("predict")
         try:
             project = load.load(
-                working_directory(cwd), config, environ, is_required=True, by_compose=compose_config, wish=wish
+                working_directory(cwd), config, environ, is_required=True, by_compose=compose_config, policy=policy
             )
         except UsageError as error:
             if not names or isinstance(error, ConfigError):
@@ -106,13 +106,13 @@ class _Check:
         self._environ = environ
         self._is_strict = is_strict
         self._ephemeral: Range | None = kernel.ephemeral_range()
-        self._twins = verdicts.duplicates(project.declarations)
+        self._duplicates = verdicts.duplicates(project.declarations)
         self._taken = {item.port for item in project.declarations}
         self._own_tree: list[OwnTree | None] = []
         self._here: Checkout | None = project.checkout
         self._asked: frozenset[int] = frozenset()
         self._known: Known | None = None
-        self._us: Us | None = None
+        self._us: OwnStack | None = None
         self._engines: Engines | None = None
 
     def ports(self, chosen: Sequence[Declaration]) -> tuple[PortReport, ...]:
@@ -133,7 +133,7 @@ class _Check:
         return self._engines.silent(self._us) if self._engines is not None and self._us is not None else ()
 
     def _entry(self, item: Declaration, protocol: Protocol) -> PortReport:
-        twins = () if item.is_ad_hoc else self._twins.get((item.name, protocol), ())
+        duplicates = () if item.is_ad_hoc else self._duplicates.get((item.name, protocol), ())
         if item.is_published and self._get_engines().remote() is not None:
             finding = self._ask_remote(item, protocol)
         elif item.last_port is not None:
@@ -141,13 +141,13 @@ class _Check:
         else:
             finding = self._probe(item, protocol, item.port)
         if finding.decision.verdict == "free" and item.last_port is None:
-            rival = rivals.find(item, protocol, self._get_known(), self._get_here)
+            rival = rivals.find_rival(item, protocol, self._get_known(), self._get_here)
             if rival is not None:
                 finding = finding._replace(decision=verdicts.Decision("conflict", "lease"), rival=rival)
         is_crowded = item.replicas > item_span(item) and finding.decision.verdict in ("free", "ours")
-        if twins or is_crowded:
+        if duplicates or is_crowded:
             finding = finding._replace(decision=verdicts.Decision("conflict", "duplicate"))
-        return self._report(item, protocol, finding, twins)
+        return self._report(item, protocol, finding, duplicates)
 
     # --- finding out ------------------------------------------------------------------------------------------------
 
@@ -159,10 +159,10 @@ class _Check:
         if outcome not in ("busy", "no-permission"):
             decision = verdicts.decide(outcome, "none", is_table_read=True, is_ours=False, is_strict=self._is_strict)
             return _Finding(port, decision, errors=failed)
-        from portguard.holders.find import find  # only when a port is busy
+        from portguard.holders.find import find_holders  # only when a port is busy
 
         hit = [address for address in wanted if outcomes[address] == outcome]
-        cause, holders, is_table_read = find(protocol, hit, port)
+        cause, holders, is_table_read = find_holders(protocol, hit, port)
         claims: tuple[Claim, ...] = ()
         if outcome == "busy" and cause != "listener" and _has_passed(protocol, hit, port):
             outcome, cause, holders = "free", "none", ()
@@ -245,12 +245,12 @@ class _Check:
             return False
         if not processes:
             return True
-        from portguard.project import us  # only when a process of somebody's listens
+        from portguard.project import ours  # only when a process of somebody's listens
 
         if not self._own_tree:
-            self._own_tree.append(us.find_own_tree(self._project, self._environ))
+            self._own_tree.append(ours.find_own_tree(self._project, self._environ))
         people = [process for holder in processes for process in holder.processes]
-        if verdicts.is_ours(item, people, us.without_others(self._own_tree[0], people)):
+        if verdicts.is_ours(item, people, ours.without_others(self._own_tree[0], people)):
             return True
         lease = self._get_known().leases.get(item.port) if item.service is None else None
         return rivals.runs_here(lease, people, self._get_here)
@@ -274,17 +274,17 @@ class _Check:
             self._here = checkout_of(directory_of(self._project))
         return self._here
 
-    def _get_us(self) -> Us:
+    def _get_us(self) -> OwnStack:
         if self._us is None:
-            from portguard.project import us  # only when a container holds a port
+            from portguard.project import ours  # only when a container holds a port
 
-            self._us = us.find_us(self._project, self._environ)
+            self._us = ours.own_stack(self._project, self._environ)
         return self._us
 
     # --- putting it into words --------------------------------------------------------------------------------------
 
     def _report(
-        self, item: Declaration, protocol: Protocol, finding: _Finding, twins: Sequence[Declaration]
+        self, item: Declaration, protocol: Protocol, finding: _Finding, duplicates: Sequence[Declaration]
     ) -> PortReport:
         decision = finding.decision
         suggestion, hint = None, None
@@ -293,7 +293,7 @@ class _Check:
         else:
             is_movable = not item.is_published or item.env is not None
             suggestion = self._suggest(item) if decision.verdict == "conflict" and is_movable else None
-            message, hint = self._words(item, protocol, finding, twins, suggestion)
+            message, hint = self._words(item, protocol, finding, duplicates, suggestion)
         return PortReport(
             name=item.name,
             port=item.port,
@@ -319,7 +319,7 @@ class _Check:
         item: Declaration,
         protocol: Protocol,
         finding: _Finding,
-        twins: Sequence[Declaration],
+        duplicates: Sequence[Declaration],
         suggestion: int | None,
     ) -> tuple[str, str | None]:
         """Return what is the matter, and the next step."""
@@ -334,7 +334,7 @@ class _Check:
             protocol,
             decision,
             holders=finding.holders,
-            twins=[self._shortened(twin) for twin in twins],
+            duplicates=[self._shortened(duplicate) for duplicate in duplicates],
             errors=finding.errors,
             unprivileged_start=unprivileged_start,
             claim=claim,

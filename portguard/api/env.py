@@ -7,10 +7,10 @@ import os
 from portguard.errors import ConflictError, UsageError
 from portguard.model import EnvPort, EnvReport, Note
 from portguard.project import load as loading
-from portguard.project import us
+from portguard.project import ours
 from portguard.project.checkout import checkout_of
 from portguard.project.place import working_directory
-from portguard.project.records import Wish, directory_of, shown
+from portguard.project.records import NumberPolicy, directory_of, shown
 from portguard.rules import targets
 
 TYPE_CHECKING = False
@@ -38,23 +38,23 @@ def env(
     about to be written again. Raises UsageError, ConfigError, ConflictError, NoFreePortError and StateError.
     """
     environ = os.environ if environ is None else environ
-    wish = Wish("take", isolated, unread=unread)
-    project = load(config, cwd, environ, wish)
+    policy = NumberPolicy("take", isolated, unread=unread)
+    project = load(config, cwd, environ, policy)
     chosen = movable(project, names)
     if move or not project.is_isolated:
         busy = strangers(project, chosen, environ)
         if busy and move:
             moved = {port.name: port.port for port in busy}
-            project = load(config, cwd, environ, wish._replace(moved=moved))
+            project = load(config, cwd, environ, policy._replace(moved=moved))
             chosen = movable(project, names)
         elif busy:
             raise conflict(busy, "portguard env --move")
     return report(project, chosen, environ)
 
 
-def load(config: str | None, cwd: str | None, environ: Mapping[str, str], wish: Wish) -> Project:
+def load(config: str | None, cwd: str | None, environ: Mapping[str, str], policy: NumberPolicy) -> Project:
     """Return the project with the numbers it has or is given. Raises what `project.load` raises."""
-    return loading.load(working_directory(cwd), config, environ, is_required=True, wish=wish)
+    return loading.load(working_directory(cwd), config, environ, is_required=True, policy=policy)
 
 
 def movable(project: Project, names: Sequence[str]) -> list[Declaration]:
@@ -76,7 +76,7 @@ def report(project: Project, chosen: Sequence[Declaration], environ: Mapping[str
         for item in chosen
     )
     variables = {port.env: str(port.port) for port in ports}
-    name = us.name_of(project, environ)
+    name = ours.name_of(project, environ)
     if name is not None:
         variables["COMPOSE_PROJECT_NAME"] = name
     checkout = project.checkout or checkout_of(directory_of(project))

@@ -88,7 +88,7 @@ def _other_config(here: str, environ: Mapping[str, str]) -> str | None:
     from portguard.config import find
 
     try:
-        found = find.find(here, environ)
+        found = find.find_config(here, environ)
     except ConfigError:  # not ours to judge; `check` says what is wrong with it
         return None
     if found is None or found.path == os.path.join(here, find.FILE_NAME):
@@ -121,7 +121,7 @@ class _Search:
         if processes is not None:
             found += self._read(processes, lambda path: procfile.read(path, base))
         found += self._read(os.path.join(self._here, "package.json"), package_json.read)
-        for path in devcontainer.find(self._here):
+        for path in devcontainer.find_files(self._here):
             found += self._read(path, devcontainer.read)
         return found
 
@@ -164,7 +164,7 @@ class _Search:
         from portguard.sources import compose_files
 
         try:
-            files = compose_files.find(self._here, self._values(self._here))
+            files = compose_files.find_files(self._here, self._values(self._here))
         except ConfigError as error:
             self._note_all(error)
             return None
@@ -186,7 +186,7 @@ class _Search:
         """Note what is wrong, and return the first of it."""
         from portguard.project import redact
 
-        told = redact.discreet(error, self._here, redact.own_directories(self._here)).messages
+        told = redact.redacted(error, self._here, redact.own_directories(self._here)).messages
         for message in told:
             self._note(message)
         return told[0]

@@ -10,11 +10,10 @@ import sys
 import time
 
 from portguard.errors import LookupFailedError, UsageError
-from portguard.holders import ending
-from portguard.holders import find as search
-from portguard.holders.stop_plan import Aims, keys_of, rows_of, typed
+from portguard.holders import ending, find
+from portguard.holders.stop_plan import Planner, keys_of, rows_of, typed
 from portguard.model import KillReport
-from portguard.project.place import somewhere
+from portguard.project.place import cwd_or_root
 from portguard.rules import addresses, explain, guard, ownership, verdicts
 from portguard.system import proc_stat, signals
 from portguard.system.probe import probe_all
@@ -23,7 +22,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
 
-    from portguard.holders.stop_plan import Aim, Deed
+    from portguard.holders.stop_plan import StopPlan, StopStep
     from portguard.model import Cause, Holder, KillAction, KillPort, Note
 
     Ask = Callable[[KillReport], "Collection[str] | None"]
@@ -59,26 +58,26 @@ def kill(
     if not ports:
         raise UsageError("no port is given", "name one: portguard kill 3000")
     environ = os.environ if environ is None else environ
-    if tree and not proc_stat.everyone():
+    if tree and not proc_stat.read_all():
         raise LookupFailedError("no table of processes can be read here", "leave out --tree")
-    found = Aims(somewhere(cwd), environ, is_tree=tree)
+    found = Planner(cwd_or_root(cwd), environ, is_tree=tree)
     try:
-        aims = [found.aim(text) for text in dict.fromkeys(map(str, ports))]
-        notes = tuple(dict.fromkeys(note for aim in aims for note in found.engines.notes(aim.target.port)))
-        plan = _report([aim.port for aim in aims], notes)
-        if dry_run or not any(aim.deeds for aim in aims):
+        plans = [found.plan(text) for text in dict.fromkeys(map(str, ports))]
+        notes = tuple(dict.fromkeys(note for plan in plans for note in found.engines.notes(plan.target.port)))
+        plan = _report([plan.port for plan in plans], notes)
+        if dry_run or not any(plan.steps for plan in plans):
             return plan
         names = set(confirm)
         if ask is not None:
             more = ask(plan)
             if more is None:
                 declined = [
-                    aim.port._replace(status="declined", message="nothing was stopped") if aim.deeds else aim.port
-                    for aim in aims
+                    plan.port._replace(status="declined", message="nothing was stopped") if plan.steps else plan.port
+                    for plan in plans
                 ]
                 return _report(declined, notes)
             names.update(more)
-        return _report(_Acting(found, environ, is_tree=tree, is_forced=force).carry_out(aims, names), notes)
+        return _report(_Executor(found, environ, is_tree=tree, is_forced=force).carry_out(plans, names), notes)
     finally:
         found.close()
 
@@ -87,87 +86,89 @@ def _report(ports: Sequence[KillPort], notes: tuple[Note, ...]) -> KillReport:
     return KillReport(tuple(ports), verdicts.worst(_EXIT_CODES.get(port.status, 1) for port in ports), notes)
 
 
-class _Acting:
+class _Executor:
     """Doing it: what its ports share is done once."""
 
-    def __init__(self, found: Aims, environ: Mapping[str, str], *, is_tree: bool, is_forced: bool) -> None:
+    def __init__(self, found: Planner, environ: Mapping[str, str], *, is_tree: bool, is_forced: bool) -> None:
         self._found = found
         self._environ = environ
         self._is_tree = is_tree
         self._is_forced = is_forced
 
-    def carry_out(self, aims: Sequence[Aim], names: Collection[str]) -> list[KillPort]:
+    def carry_out(self, plans: Sequence[StopPlan], names: Collection[str]) -> list[KillPort]:
         """Do what was decided, as far as the names are confirmed, and return what came of it."""
         done: dict[KillAction, list[str]] = {}
-        meant = [aim for aim in aims if aim.deeds and all(_is_confirmed(action, names) for action in aim.port.actions)]
+        meant = [
+            plan for plan in plans if plan.steps and all(_is_confirmed(action, names) for action in plan.port.actions)
+        ]
         ends = {}
-        for aim in meant:
-            for deed in aim.deeds:
-                if deed.action not in done:
-                    concerned = [other for other in meant if deed.action in other.port.actions]
-                    done[deed.action] = self._perform(deed, concerned)
-            ends[aim.port.target] = time.monotonic() + (_SETTLE_WATCHED if aim.is_watched else _SETTLE)
+        for plan in meant:
+            for step in plan.steps:
+                if step.action not in done:
+                    concerned = [other for other in meant if step.action in other.port.actions]
+                    done[step.action] = self._perform(step, concerned)
+            ends[plan.port.target] = time.monotonic() + (_SETTLE_WATCHED if plan.is_watched else _SETTLE)
         outcomes = []
-        for aim in aims:
-            if aim.port.target in ends:
-                failures = [failure for action in aim.port.actions for failure in done[action]]
+        for plan in plans:
+            if plan.port.target in ends:
+                failures = [failure for action in plan.port.actions for failure in done[action]]
                 try:
-                    outcomes.append(self._outcome(aim, ends[aim.port.target], failures))
+                    outcomes.append(self._outcome(plan, ends[plan.port.target], failures))
                 except LookupFailedError as error:
-                    outcomes.append(_unknown(aim.port, error.message, failures))
+                    outcomes.append(_unknown(plan.port, error.message, failures))
             else:
-                stranger = next((action for action in aim.port.actions if not _is_confirmed(action, names)), None)
-                outcomes.append(aim.port if stranger is None else self._unconfirmed(aim.port, stranger))
+                stranger = next((action for action in plan.port.actions if not _is_confirmed(action, names)), None)
+                outcomes.append(plan.port if stranger is None else self._unconfirmed(plan.port, stranger))
         return outcomes
 
-    def _perform(self, deed: Deed, aims: Sequence[Aim]) -> list[str]:
+    def _perform(self, step: StopStep, plans: Sequence[StopPlan]) -> list[str]:
         """Do one thing, for these ports; return what went wrong, a sentence each."""
-        if deed.container is not None:
+        if step.container is not None:
             from portguard.engines import stop  # only where a container holds a port
 
-            where = self._found.engines.answer().endpoints.get(deed.container.id)
-            failure = stop.stop(deed.container.engine, deed.container.id, where, self._environ)
-            return [] if failure is None else [f"{deed.action.name} could not be stopped: {failure}"]
-        if deed.unit is not None:
+            where = self._found.engines.answer().endpoints.get(step.container.id)
+            failure = stop.stop(step.container.engine, step.container.id, where, self._environ)
+            return [] if failure is None else [f"{step.action.name} could not be stopped: {failure}"]
+        if step.unit is not None:
             from portguard.system import units  # only where systemd runs a holder
 
-            name, is_user_unit = deed.unit
+            name, is_user_unit = step.unit
             failure = units.stop(name, self._environ, is_user_unit=is_user_unit)
             return [] if failure is None else [f"{name} could not be stopped: {failure}"]
-        is_tree = self._is_tree and len(deed.members) > 1
+        is_tree = self._is_tree and len(step.members) > 1
 
         def is_done() -> bool:
             try:
-                return not is_tree and not any(keys_of(aim.old) & keys_of(rows_of(aim.target)) for aim in aims)
+                return not is_tree and not any(keys_of(plan.old) & keys_of(rows_of(plan.target)) for plan in plans)
             except LookupFailedError:
                 return False
 
-        return ending.end(deed.members, is_done, force=self._is_forced)
+        return ending.end(step.members, is_done, force=self._is_forced)
 
-    def _outcome(self, aim: Aim, end: float, failures: Sequence[str]) -> KillPort:
+    def _outcome(self, plan: StopPlan, end: float, failures: Sequence[str]) -> KillPort:
         """Look at the port until then, so as to see it taken again, and tell what became of it."""
-        target, protocol, old = aim.target, aim.target.protocols[0], keys_of(aim.old)
+        target, protocol, old = plan.target, plan.target.protocols[0], keys_of(plan.old)
         cause: Cause = "listener"
-        rows = search.distinct(rows_of(target))
+        rows = find.distinct(rows_of(target))
         while time.monotonic() < end and not keys_of(rows) - old:
             time.sleep(_STEP)
-            rows = search.distinct(rows_of(target))
+            rows = find.distinct(rows_of(target))
         if rows:
             self._found.forget()
-            holders = self._found.engines.attribute(search.with_owners(rows, None))
+            holders = self._found.engines.attribute(find.with_owners(rows, None))
         else:
             wanted = addresses.expand(target.hosts)
             outcomes, errors = probe_all(protocol, wanted, target.port)
             outcome = verdicts.combine(target.hosts, outcomes)
             if outcome == "failed":
-                return _unknown(aim.port, f"no bind could be tried: {', '.join(errors.values())}", failures)
+                return _unknown(plan.port, f"no bind could be tried: {', '.join(errors.values())}", failures)
             if outcome != "busy":
                 ended = "; ".join(
-                    f"{'ended' if action.pids else 'stopped'} {action.text}" for action in aim.port.actions
+                    f"{'ended' if action.pids else 'stopped'} {action.text}" for action in plan.port.actions
                 )
-                return aim.port._replace(status="freed", message=ended, hint=None)
-            cause, holders, _ = search.find(protocol, wanted, target.port)
-        before = {process.pid for holder in aim.port.holders for process in holder.processes}
+                return plan.port._replace(status="freed", message=ended, hint=None)
+            cause, holders, _ = find.find_holders(protocol, wanted, target.port)
+        before = {process.pid for holder in plan.port.holders for process in holder.processes}
         after = [
             {process.pid for process in holder.processes} <= before and bool(holder.processes) for holder in holders
         ]
@@ -175,41 +176,43 @@ class _Acting:
         first = next((holder for holder, is_old in zip(holders, after, strict=True) if is_old != is_new), holders[0])
         said = "".join(f"; {failure}" for failure in failures)
         if cause != "listener":
-            hint = explain.freeing_step(cause, holders, target.port, platform=sys.platform, euid=self._found.me.euid)
+            hint = explain.freeing_step(
+                cause, holders, target.port, platform=sys.platform, euid=self._found.caller.euid
+            )
         elif first.container is not None:
             hint = f"stop it: {ownership.command('plain', first.container, target.port, has_compose=False)}"
         else:
-            hint = self._why_again(aim, first) if is_new else self._why_still(aim)
-        return aim.port._replace(
+            hint = self._why_again(plan, first) if is_new else self._why_still(plan)
+        return plan.port._replace(
             status="respawned" if is_new else "still-held",
             message=f"{explain.occupied(first)}{said}",
             hint=hint,
             successors=tuple(holders),
         )
 
-    def _why_still(self, aim: Aim) -> str:
+    def _why_still(self, plan: StopPlan) -> str:
         """Return the next step for a port that is held by the socket that was there before."""
-        members = [member.handle for deed in aim.deeds for member in deed.members]
+        members = [member.handle for step in plan.steps for member in step.members]
         if not self._is_forced and any(map(signals.is_running, members)):
-            command = again([aim.port.target], force=True, tree=self._is_tree)
+            command = again([plan.port.target], force=True, tree=self._is_tree)
             return f"it has not ended within {ending.GRACE:g} s; end it at once: {command}"
         if members and not any(map(signals.is_running, members)):
-            command = again([aim.port.target], force=self._is_forced, tree=self._is_tree)
+            command = again([plan.port.target], force=self._is_forced, tree=self._is_tree)
             return f"somebody else has it from the one that has ended: {command}"
-        return f"see what it is: portguard who {typed(aim.port.target)}"
+        return f"see what it is: portguard who {typed(plan.port.target)}"
 
-    def _why_again(self, aim: Aim, holder: Holder) -> str:
+    def _why_again(self, plan: StopPlan, holder: Holder) -> str:
         """Return the next step for a port that somebody has taken anew."""
         for process in holder.processes:
             top = self._found.top(process)
             if top != process.pid and not self._is_tree:
-                command = again([aim.port.target], force=self._is_forced, tree=True)
+                command = again([plan.port.target], force=self._is_forced, tree=True)
                 return f"{self._found.name_of(top)} (pid {top}) starts it again; end both: {command}"
             above = process.parent_pid or 0
             suspect = self._found.suspect(above)
-            if guard.refuse(suspect, self._found.me, aim.target.port, platform=sys.platform) is None:
+            if guard.refuse(suspect, self._found.caller, plan.target.port, platform=sys.platform) is None:
                 return f"{suspect.process.name} (pid {above}) starts it again; end that first: kill {above}"
-        return f"see what starts it: portguard who {typed(aim.port.target)}"
+        return f"see what starts it: portguard who {typed(plan.port.target)}"
 
     def _unconfirmed(self, port: KillPort, action: KillAction) -> KillPort:
         message = f"{port.message}: this {action.kind} is not this project's; its full name has to be repeated"

@@ -65,7 +65,7 @@ def release(
 def prune(*, dry: bool = False, environ: Mapping[str, str] | None = None) -> tuple[LeaseInfo, ...]:
     """Give back the numbers of checkouts that are gone, and return them; if `dry`, only return them."""
     environ = os.environ if environ is None else environ
-    gone = [item for item in _list(environ) if item.info.is_gone]
+    gone = [item for item in _list(environ) if item.info.gone]
     return tuple(item.info for item in gone) if dry else _give_back(gone, environ)
 
 
@@ -107,8 +107,8 @@ def _lease_info(port: int, lease: Lease, listening: Collection[tuple[str, int]] 
         checkout=None,
         process=processes.describe(lease.pid) if is_there else None,
         since=boot + lease.since / 1000 if lease.since else None,
-        until=None if lease.expires == table.FOR_LIFE else boot + lease.expires / 1000,
-        is_listening=_is_listening(port, _protocols(lease.protocols), listening),
+        expires_at=None if lease.expires == table.FOR_LIFE else boot + lease.expires / 1000,
+        listening=_is_listening(port, _protocols(lease.protocols), listening),
     )
 
 
@@ -122,9 +122,9 @@ def _assignment_info(item: Assignment, listening: Collection[tuple[str, int]] | 
         checkout=item.root,
         process=None,
         since=float(item.since),
-        until=None,
-        is_listening=_is_listening(item.port, PROTOCOLS, listening),
-        is_gone=is_gone(item),
+        expires_at=None,
+        listening=_is_listening(item.port, PROTOCOLS, listening),
+        gone=is_gone(item),
     )
 
 
@@ -152,11 +152,11 @@ def _project_directory(cwd: str | None, environ: Mapping[str, str]) -> str:
     from portguard.sources import compose_files
 
     here = working_directory(cwd)
-    found = find.find(here, environ)
+    found = find.find_config(here, environ)
     if found is not None:
         return os.path.dirname(found.path)
     try:
-        files = compose_files.find(here, environ)
+        files = compose_files.find_files(here, environ)
     except ConfigError:
         files = None
     return here if files is None else files.directory

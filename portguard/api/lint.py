@@ -87,7 +87,7 @@ class _Linted:
         named = () if config is None else (os.path.dirname(os.path.realpath(os.path.join(place, config))),)
         self._inside = redact.own_directories(place, *named)
         try:
-            text = find.find(place, self._environ) if config is None else find.read(os.path.join(place, config))
+            text = find.find_config(place, self._environ) if config is None else find.read(os.path.join(place, config))
         except ConfigError as error:
             self._add(error, None)
             return LintReport(None, (place,), tuple(self._problems), 0, 1)
@@ -136,7 +136,7 @@ class _Linted:
         try:
             files = (
                 load.compose_files_of(parsed, text, self._show(text.path)) if parsed and text and names
-                else compose_files.find(directory, _STATIC)
+                else compose_files.find_files(directory, _STATIC)
             )  # fmt: skip
             if files is None or (not names and _is_outside(files.directory, directory)):
                 return None
@@ -186,7 +186,7 @@ class _Linted:
         from portguard.sources.text import SourceError
 
         found: list[Suggestion] = []
-        for path in devcontainer.find(directory):
+        for path in devcontainer.find_files(directory):
             try:
                 ports = devcontainer.read(path)
             except SourceError as error:
@@ -251,7 +251,7 @@ class _Linted:
     def _add(self, error: ConfigError, path: str | None) -> None:
         from portguard.project import redact
 
-        error = redact.discreet(error, self._cwd, self._inside)
+        error = redact.redacted(error, self._cwd, self._inside)
         for message in error.messages:
             file, line, column, what = placed(message)
             if file:

@@ -9,7 +9,7 @@ import os
 
 from portguard.api.info import name_of
 from portguard.errors import UsageError
-from portguard.holders import find as search
+from portguard.holders import find
 from portguard.holders.containers import Engines
 from portguard.model import PROTOCOLS, Connection, Listener, Listing, Note
 from portguard.rules import services
@@ -60,10 +60,10 @@ def list_ports(
     rows.sort(key=_order)
     environ = os.environ if environ is None else environ
     engines = Engines(environ)
-    people = search.holders_of([row.socket for row in rows], brief=brief, processors=processors)
+    people = find.holders_of([row.socket for row in rows], brief=brief, processors=processors)
     found = list(zip(rows, people, strict=True))
     if mine:
-        uid, user = _me()
+        uid, user = _caller()
         found = [(row, holder) for row, holder in found if _is_mine(holder, uid, user)]
     listening: list[Holder] = []
     others: list[tuple[TableRow, Holder]] = []
@@ -116,7 +116,7 @@ def _order(row: TableRow) -> tuple[object, ...]:
     return protocol, port, ":" in address, address, ":" in remote, remote, remote_port or 0, inode, pids or ()
 
 
-def _me() -> tuple[int | None, str | None]:
+def _caller() -> tuple[int | None, str | None]:
     """Return our uid, or where there are none our user's name."""
     if hasattr(os, "getuid"):
         return os.getuid(), None

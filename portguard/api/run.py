@@ -17,7 +17,7 @@ from portguard.leases import directory, hold, table
 from portguard.leases.take import write_all
 from portguard.model import Note
 from portguard.project.checkout import checkout_of
-from portguard.project.records import Wish, directory_of, shown
+from portguard.project.records import NumberPolicy, directory_of, shown
 from portguard.rules import addresses
 from portguard.system import alive, execute, kernel, listeners
 
@@ -67,21 +67,21 @@ def prepare(
     instead. Raises RefusedError when a port cannot be had, and what `env.env` raises.
     """
     environ = os.environ if environ is None else environ
-    wish = Wish("take", isolated, is_exported=True)
-    project = env.load(config, cwd, environ, wish)
+    policy = NumberPolicy("take", isolated, is_exported=True)
+    project = env.load(config, cwd, environ, policy)
     chosen = _chosen(project, names)
     blocked = _blocked(project, chosen, environ)
     # What is this project's own is in the way, but nothing to move away from.
     movable = {port.name: port.port for port in env.strangers(project, chosen, environ)} if blocked.ports else {}
     if movable and move:
-        project = env.load(config, cwd, environ, wish._replace(moved=movable))
+        project = env.load(config, cwd, environ, policy._replace(moved=movable))
         chosen = _chosen(project, names)
         blocked = _blocked(project, chosen, environ)
         movable = {}
     if blocked.ports:
         raise RefusedError(blocked, "have it moved: portguard run --move" if movable else None)
     told = env.report(project, [item for item in chosen if item.env is not None], environ)
-    return _Taking(project, chosen, {**environ, **told.variables}, told.notes).ready(held=held, passed=passed)
+    return _PortTaker(project, chosen, {**environ, **told.variables}, told.notes).ready(held=held, passed=passed)
 
 
 def become(command: Sequence[str], ready: Ready) -> int:
@@ -115,7 +115,7 @@ def _names(chosen: Sequence[Declaration]) -> list[str]:
     return list(dict.fromkeys(item.name for item in chosen))
 
 
-class _Taking:
+class _PortTaker:
     """Takes the ports of one command, and knows how to give everything back."""
 
     def __init__(

@@ -64,10 +64,10 @@ def wait(
     asked = [_Question(str(port)) for port in ports]
     since = until([question.is_free if free else question.is_served for question in asked], timeout)
     is_in_vain = free and any(question.outcome in _NOT_HERE for question in asked)
-    manner = _Manner(
+    settings = _Settings(
         None if is_in_vain else timeout, os.environ if environ is None else environ, free=free, owners=owners
     )
-    found = tuple(_report(question, seconds, manner) for question, seconds in zip(asked, since, strict=True))
+    found = tuple(_report(question, seconds, settings) for question, seconds in zip(asked, since, strict=True))
     return WaitReport(found, verdicts.worst(_exit_code(port) for port in found))
 
 
@@ -130,7 +130,7 @@ class _Question:
     def is_served(self) -> Answer:
         """Look whether a client would reach somebody. Raises LookupFailedError where nothing can tell."""
         try:
-            rows = sockets.find(self.protocol, self.port, listeners_only=True)
+            rows = sockets.find_sockets(self.protocol, self.port, listeners_only=True)
         except LookupFailedError as error:
             return self._is_busy(error)
         self.rows = self.serving(rows)
@@ -175,7 +175,7 @@ class _Question:
         Raises LookupFailedError where no table can be read.
         """
         for listeners_only in (True, False):
-            rows = sockets.find(self.protocol, self.port, listeners_only=listeners_only)
+            rows = sockets.find_sockets(self.protocol, self.port, listeners_only=listeners_only)
             cause, found = verdicts.occupants(self.wanted, rows)
             if cause in ("listener", "bound"):
                 return found
@@ -190,7 +190,7 @@ def _at_once() -> None:
     """Do not pause."""
 
 
-class _Manner(NamedTuple):
+class _Settings(NamedTuple):
     """How the wait was meant, for what is said of it in the end; `timeout` is None when it did not last so long."""
 
     timeout: float | None
@@ -199,14 +199,14 @@ class _Manner(NamedTuple):
     owners: bool
 
 
-def _report(question: _Question, seconds: float | None, manner: _Manner) -> WaitPort:
+def _report(question: _Question, seconds: float | None, settings: _Settings) -> WaitPort:
     """Return the entry of one port; only from here on processes and containers are looked up."""
     failure = None
     holders: tuple[Holder, ...] = ()
     if seconds is None:
-        holders, failure = _in_the_way(question, manner) if manner.free else _instead(question, manner)
-    elif manner.owners and not manner.free:
-        holders = _attributed(question.rows, manner)
+        holders, failure = _in_the_way(question, settings) if settings.free else _instead(question, settings)
+    elif settings.owners and not settings.free:
+        holders = _attributed(question.rows, settings)
     return WaitPort(
         question.text,
         question.port,
@@ -219,65 +219,65 @@ def _report(question: _Question, seconds: float | None, manner: _Manner) -> Wait
     )
 
 
-def _attributed(rows: Sequence[Socket], manner: _Manner) -> tuple[Holder, ...]:
+def _attributed(rows: Sequence[Socket], settings: _Settings) -> tuple[Holder, ...]:
     if not rows:
         return ()
-    from portguard.holders import find as search  # only for those there are
+    from portguard.holders import find  # only for those there are
     from portguard.holders.containers import Engines
 
-    return Engines(manner.environ).attribute(search.with_owners(rows, _HOLDERS_SHOWN))
+    return Engines(settings.environ).attribute(find.with_owners(rows, _HOLDERS_SHOWN))
 
 
-def _instead(question: _Question, manner: _Manner) -> tuple[tuple[Holder, ...], Failure]:
+def _instead(question: _Question, settings: _Settings) -> tuple[tuple[Holder, ...], Failure]:
     """Return who sits on a number that nobody served at the address asked for, and the sentence about it."""
     declaration, protocol = question.declaration, question.protocol
     other: Protocol = "udp" if protocol == "tcp" else "tcp"
     try:
-        rows = sockets.find(protocol, question.port)
-        others = sockets.find(other, question.port, listeners_only=True)
+        rows = sockets.find_sockets(protocol, question.port)
+        others = sockets.find_sockets(other, question.port, listeners_only=True)
     except LookupFailedError:
         rows, others = [], []
     serving = question.serving(rows)  # somebody may have come since the last look
-    holders = _attributed(waiting.instead([row for row in rows if row not in serving]), manner)
+    holders = _attributed(waiting.instead([row for row in rows if row not in serving]), settings)
     outcomes = question.probe(question.wanted)
     if verdicts.combine(declaration.hosts, outcomes) in _NOT_HERE:
         text, hint = _not_here(question)
-        return holders, Failure("timeout", waiting.nobody(declaration, protocol, manner.timeout, (), text), hint)
+        return holders, Failure("timeout", waiting.nobody(declaration, protocol, settings.timeout, (), text), hint)
     is_other = any(waiting.serves(row, address) for row in others for address in question.wanted)
     hint = waiting.hint(declaration, holders, other if is_other else None)
     code = "probe" if question.outcome == "failed" else "timeout"
-    return holders, Failure(code, waiting.nobody(declaration, protocol, manner.timeout, holders), hint)
+    return holders, Failure(code, waiting.nobody(declaration, protocol, settings.timeout, holders), hint)
 
 
-def _in_the_way(question: _Question, manner: _Manner) -> tuple[tuple[Holder, ...], Failure]:
+def _in_the_way(question: _Question, settings: _Settings) -> tuple[tuple[Holder, ...], Failure]:
     """Return who still has a port, with the words and the next step of `check`."""
     from portguard.api.check import check_project  # only for what is not free
-    from portguard.project.place import somewhere  # only for what is not free
+    from portguard.project.place import cwd_or_root  # only for what is not free
     from portguard.project.records import Project  # only for what is not free
 
     declaration, protocol = question.declaration, question.protocol
     if question.outcome in _NOT_HERE:
         text, hint = _not_here(question)
         return (), Failure("address-not-local", text, hint)
-    (answer,) = check_project(Project(somewhere(None)), [declaration], manner.environ, strict=False).ports
+    (answer,) = check_project(Project(cwd_or_root(None)), [declaration], settings.environ, strict=False).ports
     why: str | None = answer.message
     holders, hint = answer.holders, answer.hint
     if answer.verdict == "free" or answer.cause in ("lease", "permission"):
         # It has become free since the last look, or `check` means something else: that it is not for this user.
         try:
-            holders = _attributed(question.occupants(), manner)
+            holders = _attributed(question.occupants(), settings)
         except LookupFailedError:
             holders = ()
         why = explain.occupied(holders[0]) if holders else None
         hint = waiting.hint(declaration, holders, None)
     code = "probe" if answer.verdict == "unknown" else "timeout"
-    return holders, Failure(code, waiting.not_free(declaration, protocol, manner.timeout, why), hint)
+    return holders, Failure(code, waiting.not_free(declaration, protocol, settings.timeout, why), hint)
 
 
 def _not_here(question: _Question) -> tuple[str, str | None]:
     """Return that this host has no such address, and the next step, as `check` says it."""
     declaration, protocol = question.declaration, question.protocol
     decision = verdicts.Decision("unavailable", "address-not-local")
-    text = explain.message(declaration, protocol, decision, holders=(), twins=(), errors={}, unprivileged_start=0)
+    text = explain.message(declaration, protocol, decision, holders=(), duplicates=(), errors={}, unprivileged_start=0)
     hint = explain.hint(declaration, protocol, decision, holders=(), suggestion=None, platform=sys.platform, euid=None)
     return text, hint

@@ -6,7 +6,7 @@ import os
 import sys
 
 from portguard.errors import LookupFailedError, UsageError
-from portguard.holders import find as search
+from portguard.holders import find
 from portguard.holders.containers import Engines
 from portguard.model import PROTOCOLS, Background, Note, WhoPort, WhoReport
 from portguard.rules import addresses, explain, targets, verdicts
@@ -36,21 +36,24 @@ def who(*ports: str | int, all_holders: bool = False, environ: Mapping[str, str]
         raise UsageError("no port is given", "name one: portguard who 8080")
     environ = os.environ if environ is None else environ
     engines = Engines(environ)
-    found = tuple(_who(str(port), engines, environ, everyone=all_holders) for port in ports)
+    found = tuple(_who(str(port), engines, environ, all_holders=all_holders) for port in ports)
     return WhoReport(found, verdicts.worst(0 if port.holders else 1 for port in found))
 
 
-def _who(text: str, engines: Engines, environ: Mapping[str, str], *, everyone: bool) -> WhoPort:
+def _who(text: str, engines: Engines, environ: Mapping[str, str], *, all_holders: bool) -> WhoPort:
     target = targets.parse_port(text)
     protocols: Sequence[Protocol] = target.protocols if "/" in text else PROTOCOLS
     wanted = addresses.expand(target.hosts)
     rows = [
-        row for protocol in protocols for row in sockets.find(protocol, target.port) if search.is_meant(row, wanted)
+        row
+        for protocol in protocols
+        for row in sockets.find_sockets(protocol, target.port)
+        if find.is_meant(row, wanted)
     ]
     are_bound = [verdicts.cause_of(row.protocol, row.state) in ("listener", "bound") for row in rows]
-    bound = search.distinct([row for row, is_bound in zip(rows, are_bound, strict=True) if is_bound])
-    others = search.distinct([row for row, is_bound in zip(rows, are_bound, strict=True) if not is_bound])
-    found = search.holders_of([*bound, *others[:_CONNECTIONS_SHOWN]], everyone=everyone)
+    bound = find.distinct([row for row, is_bound in zip(rows, are_bound, strict=True) if is_bound])
+    others = find.distinct([row for row, is_bound in zip(rows, are_bound, strict=True) if not is_bound])
+    found = find.holders_of([*bound, *others[:_CONNECTIONS_SHOWN]], all_holders=all_holders)
     holders = engines.attribute(found[: len(bound)])
     return WhoPort(
         target.port,
@@ -80,7 +83,7 @@ def _background(holder: Holder, engines: Engines, environ: Mapping[str, str]) ->
     if holder.unit is not None:
         from portguard.system import units  # only where systemd runs a holder
 
-        unit = units.ask(holder.unit, environ, is_user_unit=holder.is_user_unit)
+        unit = units.ask(holder.unit, environ, is_user_unit=holder.user_unit)
         comeback = _by_whom("systemd" if will_come_back(unit.restart) else None)
     return Background(
         checkout=worktree.root if worktree is not None else None,

@@ -289,7 +289,7 @@ def build(commands: Mapping[str, Callable[..., int]]) -> typer.Typer:
         ports: Annotated[
             list[str], typer.Argument(metavar="PORT[/udp]|ADDRESS:PORT...", help="Ports; without protocol, both.")
         ],
-        is_everyone: Annotated[
+        all_holders: Annotated[
             bool,
             typer.Option(
                 "--all-holders",
@@ -299,7 +299,7 @@ def build(commands: Mapping[str, Callable[..., int]]) -> typer.Typer:
         as_json: _Json = False,
     ) -> int:
         """Tell who has a port, why, and what started it."""
-        return commands["who"](ports=list(ports), is_everyone=is_everyone, as_json=as_json)
+        return commands["who"](ports=list(ports), all_holders=all_holders, as_json=as_json)
 
     @app.command()
     def kill(

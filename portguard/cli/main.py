@@ -137,7 +137,7 @@ def _fail(words: Sequence[str], exit_code: int, code: str, messages: Sequence[st
     return exit_code
 
 
-def _is_short(error: Exception) -> bool:
+def _out_of_resources(error: Exception) -> bool:
     """Whether the system had no descriptor or no memory left: nobody's mistake, and none of ours."""
     import errno  # only on the way out
 
@@ -148,7 +148,7 @@ def _is_short(error: Exception) -> bool:
 
 
 def _bug(words: Sequence[str], error: Exception) -> int:
-    if _is_short(error):
+    if _out_of_resources(error):
         reason = (error.strerror if isinstance(error, OSError) else str(error)) or "out of memory"
         hint = "see what is exhausted: ulimit -a"
         return _fail(words, _code(words, 3), "system", [f"the system has not enough left for this: {reason}"], hint)

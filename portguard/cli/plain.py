@@ -39,7 +39,7 @@ _FLAGS = {
         "--json": "as_json",
     },
     "wait": {"--free": "is_free", "--json": "as_json"},
-    "who": {"--all-holders": "is_everyone", "--json": "as_json"},
+    "who": {"--all-holders": "all_holders", "--json": "as_json"},
     "list": {
         "--all": "is_all",
         "--tcp": "is_tcp",

@@ -12,9 +12,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
-def run(*, ports: Sequence[str], is_everyone: bool, as_json: bool) -> int:
+def run(*, ports: Sequence[str], all_holders: bool, as_json: bool) -> int:
     """Say who has the ports, return the exit code."""
-    report = api.who(*ports, all_holders=is_everyone)
+    report = api.who(*ports, all_holders=all_holders)
     if as_json:
         from portguard.render import documents  # json costs 0.7 x the interpreter's start
 

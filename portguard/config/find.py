@@ -63,7 +63,7 @@ def directories(start: str, root: str | None, home: str | None) -> list[str]:
     return [start]
 
 
-def find(cwd: str, environ: Mapping[str, str]) -> ConfigText | None:
+def find_config(cwd: str, environ: Mapping[str, str]) -> ConfigText | None:
     """Return the nearest config from `cwd` (absolute) upwards, or None.
 
     A pyproject.toml counts only when it speaks of portguard. Raises ConfigError for one that may not be believed or

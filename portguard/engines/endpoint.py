@@ -55,7 +55,7 @@ def _is_loopback_v4(name: str) -> bool:
     return len(parts) == 4 and parts[0] == "127" and all(part.isascii() and part.isdigit() for part in parts)
 
 
-def find(environ: Mapping[str, str], *, platform: str = os.name) -> EngineEndpoint:
+def find_endpoint(environ: Mapping[str, str], *, platform: str = os.name) -> EngineEndpoint:
     """Return the endpoint `docker` would use.
 
     Raises LookupFailedError where docker itself would refuse: an unknown context, an address that is none.

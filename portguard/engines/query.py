@@ -52,7 +52,7 @@ def ask(environ: Mapping[str, str], *, deadline: float = DEADLINE) -> Answer:
     has_answered = False
     primary: EngineEndpoint | None = None
     try:
-        primary = endpoint.find(environ)
+        primary = endpoint.find_endpoint(environ)
     except LookupFailedError as error:
         failures.append(error.message)
     if primary is not None and primary.socket is None:

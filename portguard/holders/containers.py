@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from portguard.engines.query import Answer
     from portguard.model import Declaration, Holder, Process, Protocol
     from portguard.rules.attribution import Running
-    from portguard.rules.ownership import Relation, Us
+    from portguard.rules.ownership import OwnStack, Relation
     from portguard.system.origin import Forward
 
     Group = tuple[tuple[str, bool] | None, str | None]  # unit, and whether a user's; container's identifier
@@ -67,7 +67,7 @@ class Engines:
             from portguard.engines import endpoint  # only for ports an engine will publish
 
             try:
-                found = endpoint.find(self._environ)
+                found = endpoint.find_endpoint(self._environ)
             except LookupFailedError:
                 found = None
             is_elsewhere = found is not None and (found.is_remote or self._is_mounted(found))
@@ -125,7 +125,7 @@ class Engines:
             return holder
         unit, identifier = self._group(holder.processes[0].pid)
         if unit is not None:
-            holder = holder._replace(unit=unit[0], is_user_unit=unit[1])
+            holder = holder._replace(unit=unit[0], user_unit=unit[1])
         if identifier is None:
             if unit is None:
                 self._plain[id(holder.processes)] = holder.processes
@@ -199,7 +199,7 @@ class Engines:
         primary = self.answer().primary
         return query.services(primary) if primary is not None else ()
 
-    def silent(self, us: Us) -> tuple[Note, ...]:
+    def silent(self, stack: OwnStack) -> tuple[Note, ...]:
         """Return a warning for each container of ours that runs and publishes nothing, if the engines were asked."""
         if self._answer is None:
             return ()
@@ -211,7 +211,7 @@ class Engines:
                 f"container {running.identity.name} runs and publishes nothing, although it should; "
                 "recreate it: docker compose up -d --force-recreate",
             )
-            for running in query.publishing_nothing(self._answer, us.name)
+            for running in query.publishing_nothing(self._answer, stack.name)
         )
 
     def _podman(self) -> tuple[Running, ...]:
@@ -225,21 +225,21 @@ class Engines:
         return found
 
 
-def claims(item: Declaration, holders: Sequence[Holder], us: Us, engines: Engines) -> list[Claim]:
-    """Return what each holder's container is to the project `us`, for those that are containers."""
+def claims(item: Declaration, holders: Sequence[Holder], stack: OwnStack, engines: Engines) -> list[Claim]:
+    """Return what each holder's container is to the project `stack`, for those that are containers."""
     return [
-        Claim(relation_of(holder.container, item.service, us, engines), holder)
+        Claim(relation_of(holder.container, item.service, stack, engines), holder)
         for holder in holders
         if holder.container is not None
     ]
 
 
-def relation_of(container: Container, service: str | None, us: Us, engines: Engines) -> Relation:
-    """Return what a container is to the project `us`, for a port of `service`, or of none in particular."""
+def relation_of(container: Container, service: str | None, stack: OwnStack, engines: Engines) -> Relation:
+    """Return what a container is to the project `stack`, for a port of `service`, or of none in particular."""
     running = engines.running.get(container.id)
     is_oneoff = running is not None and running.is_oneoff
     directory = container.compose.working_dir if container.compose is not None else None
-    return ownership.relate(service, us, container, _real(directory), is_oneoff=is_oneoff)
+    return ownership.relate(service, stack, container, _real(directory), is_oneoff=is_oneoff)
 
 
 def _real(directory: str | None) -> str | None:

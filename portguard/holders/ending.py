@@ -38,7 +38,7 @@ def is_held(pid: int, socket: Socket) -> bool:
     if socket.pids is None:
         return owners.is_held(pid, socket.inode)
     try:
-        rows = sockets.find(socket.protocol, socket.port)
+        rows = sockets.find_sockets(socket.protocol, socket.port)
     except LookupFailedError:
         return False
     return any(row.address == socket.address and pid in (row.pids or ()) for row in rows)

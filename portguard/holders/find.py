@@ -33,20 +33,20 @@ class Found(NamedTuple):
     is_table_read: bool
 
 
-def find(protocol: Protocol, addresses: Sequence[str], port: int) -> Found:
+def find_holders(protocol: Protocol, addresses: Sequence[str], port: int) -> Found:
     """Return who occupies `port` on one of `addresses`, and why; one holder of unknown state where nobody can tell.
 
     The search for the processes stops when further ones are unlikely.
     """
     try:
-        cause, rows = occupants(addresses, sockets.find(protocol, port, listeners_only=True))
+        cause, rows = occupants(addresses, sockets.find_sockets(protocol, port, listeners_only=True))
         if cause != "listener":
-            cause, rows = occupants(addresses, sockets.find(protocol, port))
+            cause, rows = occupants(addresses, sockets.find_sockets(protocol, port))
     except LookupFailedError:
         return Found("none", (_nobody(protocol, addresses[0], port, "lookup-failed"),), is_table_read=False)
     if not rows:
         return Found("none", (_nobody(protocol, addresses[0], port, "none-found"),), is_table_read=True)
-    people = with_owners(rows, None if cause == "listener" else _LIMIT, everyone=False)
+    people = with_owners(rows, None if cause == "listener" else _LIMIT, all_holders=False)
     return Found(cause, people, is_table_read=True)
 
 
@@ -65,29 +65,29 @@ def is_meant(row: Socket, wanted: Sequence[str]) -> bool:
     return any(overlaps(address, row.address, second_v6only=bool(row.v6only)) for address in wanted)
 
 
-def with_owners(rows: Sequence[Socket], limit: int | None, *, everyone: bool = True) -> tuple[Holder, ...]:
+def with_owners(rows: Sequence[Socket], limit: int | None, *, all_holders: bool = True) -> tuple[Holder, ...]:
     """Return the sockets, equal ones once and at most `limit` of them, with the processes behind each.
 
-    Without `everyone`, the search stops when further processes are unlikely: `owners.find`.
+    Without `all_holders`, the search stops when further processes are unlikely: `owners.find_owners`.
     """
-    return holders_of(distinct(rows)[:limit], everyone=everyone)
+    return holders_of(distinct(rows)[:limit], all_holders=all_holders)
 
 
 def holders_of(
-    rows: Sequence[Socket], *, everyone: bool = True, brief: bool = False, processors: int = 1
+    rows: Sequence[Socket], *, all_holders: bool = True, brief: bool = False, processors: int = 1
 ) -> tuple[Holder, ...]:
     """Return a holder for each row: one search for all of them, and each process described once.
 
     `brief` leaves out all but the processes' names and users, unless several share a socket. `processors` as
-    `owners.find_everyone` takes them.
+    `owners.find_all_owners` takes them.
     """
     owners: Owners | None = None
     if any(row.pids is None for row in rows):
-        from portguard.system import owners as search  # only when a port is busy
+        from portguard.system.owners import find_all_owners, find_owners  # only when a port is busy
 
         inodes = {row.inode for row in rows}
         try:
-            owners = search.find_everyone(inodes, processors=processors) if everyone else search.find(inodes)
+            owners = find_all_owners(inodes, processors=processors) if all_holders else find_owners(inodes)
         except LookupFailedError:
             owners = None
     by_inode = owners.pids if owners is not None else {}

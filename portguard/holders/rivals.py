@@ -9,7 +9,7 @@ import os
 
 from portguard._namedtuple import NamedTuple
 from portguard.errors import StateError
-from portguard.leases import directory, glance
+from portguard.leases import directory, quick_look
 from portguard.model import Note
 from portguard.system import kernel
 
@@ -72,7 +72,7 @@ def _handed_out(ports: Collection[int], environ: Mapping[str, str]) -> Known:
 
 def _leased(path: str, ports: Collection[int]) -> dict[int, Lease]:
     key = kernel.host_key()
-    if not glance.may_have(path, key, ports):
+    if not quick_look.may_have(path, key, ports):
         return {}
     from portguard.leases import table  # rarely is one of them leased
     from portguard.system import alive
@@ -91,7 +91,7 @@ def _assigned(path: str, ports: Collection[int]) -> dict[int, Assignment]:
     return {item.port: item for item in assignments.read(path, host) if item.port in ports}
 
 
-def find(item: Declaration, protocol: Protocol, known: Known, here: Callable[[], Checkout]) -> Rival | None:
+def find_rival(item: Declaration, protocol: Protocol, known: Known, here: Callable[[], Checkout]) -> Rival | None:
     """Return who else has the number of `item`, None when nobody has; `here` is asked only when somebody might."""
     lease, assignment = known.leases.get(item.port), known.assignments.get(item.port)
     if lease is not None and (rival := of_lease(lease, item, protocol, here())) is not None:

@@ -12,12 +12,11 @@ import sys
 
 from portguard._namedtuple import NamedTuple
 from portguard.errors import PortguardError
-from portguard.holders import ending
-from portguard.holders import find as search
+from portguard.holders import ending, find
 from portguard.holders.containers import Engines, relation_of
 from portguard.holders.ending import Member
 from portguard.model import KillAction, KillPort
-from portguard.project import us
+from portguard.project import ours
 from portguard.rules import addresses, attribution, explain, guard, ownership, targets, verdicts
 from portguard.rules.guard import Refusal, Suspect
 from portguard.rules.origin import classify, kind_of
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from portguard.model import Container, Declaration, Holder, KillStatus, Process, ProcessStat, Protocol, Socket
-    from portguard.rules.ownership import Us
+    from portguard.rules.ownership import OwnStack
     from portguard.rules.verdicts import OwnTree
     from portguard.system.signals import Handle
 
@@ -38,7 +37,7 @@ _ATTEMPTS = 3  # to see a port whose holder changes while it is looked at
 _QUIET = ("shell", "terminal", "multiplexer", "editor", "ssh", "timer")  # parents that start nothing by themselves
 
 
-class Deed(NamedTuple):
+class StopStep(NamedTuple):
     """One thing to do for a port: members to signal, or a container or a unit (and whether a user's) to stop."""
 
     action: KillAction
@@ -47,17 +46,17 @@ class Deed(NamedTuple):
     unit: tuple[str, bool] | None = None
 
 
-class Aim(NamedTuple):
+class StopPlan(NamedTuple):
     """One port, what is to be done about it, and the sockets it was about."""
 
     port: KillPort
     target: Declaration
-    deeds: tuple[Deed, ...] = ()
+    steps: tuple[StopStep, ...] = ()
     old: tuple[Socket, ...] = ()
     is_watched: bool = False
 
 
-class Aims:
+class Planner:
     """One run: what its ports share, each fact asked once."""
 
     def __init__(self, cwd: str, environ: Mapping[str, str], *, is_tree: bool) -> None:
@@ -65,23 +64,23 @@ class Aims:
         self._environ = environ
         self._is_tree = is_tree
         self.engines = Engines(environ)
-        self.me = _me(environ)
+        self.caller = _caller(environ)
         self._handles: dict[int, Handle | None] = {}
-        self._here: tuple[Us, OwnTree | None] | None = None
-        self._everyone: dict[int, ProcessStat] | None = None
+        self._here: tuple[OwnStack, OwnTree | None] | None = None
+        self._all_stats: dict[int, ProcessStat] | None = None
 
     def close(self) -> None:
         """Let go of the processes."""
         signals.close(handle for handle in self._handles.values() if handle is not None)
 
-    def aim(self, text: str) -> Aim:
+    def plan(self, text: str) -> StopPlan:
         """Return what is to be done about one port, as it is typed."""
         target = targets.parse_port(text)
         for _ in range(_ATTEMPTS):
-            rows = search.distinct(rows_of(target))
+            rows = find.distinct(rows_of(target))
             if not rows:
                 return self._nobody(target)
-            found = list(zip(rows, search.with_owners(rows, None), strict=True))
+            found = list(zip(rows, find.with_owners(rows, None), strict=True))
             proven = [(row, self._proven(row, holder)) for row, holder in found]
             if all(
                 bool(holder.processes) == bool(before.processes)
@@ -89,36 +88,36 @@ class Aims:
             ):
                 break
         holders = self.engines.attribute([holder for _, holder in proven])
-        deeds: dict[KillAction, Deed] = {}
+        steps: dict[KillAction, StopStep] = {}
         for (row, _), holder in zip(proven, holders, strict=True):
             decided = self._decide(target, row, holder)
             if isinstance(decided, Refusal):
                 message = f"{explain.occupied(holder)}: {decided.reason}"
-                return Aim(_port(target, "refused", message, decided.hint, holders), target)
-            deeds[decided.action] = decided
+                return StopPlan(_port(target, "refused", message, decided.hint, holders), target)
+            steps[decided.action] = decided
         message = "; ".join(explain.occupied(holder) for holder in holders)
-        port = _port(target, "planned", message, None, holders)._replace(actions=tuple(deeds))
+        port = _port(target, "planned", message, None, holders)._replace(actions=tuple(steps))
         is_watched = any(self._is_watched(holder) for holder in holders)
-        return Aim(port, target, tuple(deeds.values()), tuple(rows), is_watched)
+        return StopPlan(port, target, tuple(steps.values()), tuple(rows), is_watched)
 
-    def _nobody(self, target: Declaration) -> Aim:
+    def _nobody(self, target: Declaration) -> StopPlan:
         """Return what is known of a port on which nobody listens: free, or taken by what nobody is ended for."""
         wanted = addresses.expand(target.hosts)
         protocol = target.protocols[0]
         place = addresses.target(target.hosts, target.port, protocol)
         message, hint = f"nobody listens on {place}", None
         if verdicts.combine(target.hosts, probe_all(protocol, wanted, target.port)[0]) == "busy":
-            found = search.find(protocol, wanted, target.port)
+            found = find.find_holders(protocol, wanted, target.port)
             if found.cause != "none":
                 message = f"{message}; {explain.occupied(found.holders[0])}"
                 hint = explain.freeing_step(
-                    found.cause, found.holders, target.port, platform=sys.platform, euid=self.me.euid
+                    found.cause, found.holders, target.port, platform=sys.platform, euid=self.caller.euid
                 )
-                return Aim(_port(target, "refused", message, hint, found.holders), target)
+                return StopPlan(_port(target, "refused", message, hint, found.holders), target)
         other: Protocol = "udp" if protocol == "tcp" else "tcp"
         if "/" not in target.name and rows_of(target._replace(protocols=(other,))):
             hint = f"somebody has the {other.upper()} port: portguard kill {typed(target.name)}/{other}"
-        return Aim(_port(target, "nobody", message, hint), target)
+        return StopPlan(_port(target, "nobody", message, hint), target)
 
     def _proven(self, row: Socket, holder: Holder) -> Holder:
         """Return the holder with those processes alone that provably hold the socket now, described anew.
@@ -137,7 +136,7 @@ class Aims:
                 people += [process] if signals.is_running(handle) else []
         return holder._replace(processes=tuple(people))
 
-    def _decide(self, target: Declaration, row: Socket, holder: Holder) -> Deed | Refusal:
+    def _decide(self, target: Declaration, row: Socket, holder: Holder) -> StopStep | Refusal:
         port = target.port
         if verdicts.cause_of(row.protocol, row.state) != "listener":
             held = next((item for item in holder.processes if item.name == guard.HOLDER_NAME), None)
@@ -147,10 +146,10 @@ class Aims:
         if holder.container is not None:
             return self._decide_container(port, holder.container)
         if not holder.processes:
-            return guard.owner_is_unknown(holder.owner_status, self.me.euid)
+            return guard.owner_is_unknown(holder.owner_status, self.caller.euid)
         suspects = [self.suspect(process.pid) for process in holder.processes]
         for suspect in suspects:
-            refusal = guard.refuse(suspect, self.me, port, platform=sys.platform)
+            refusal = guard.refuse(suspect, self.caller, port, platform=sys.platform)
             if refusal is not None:
                 return refusal
         if holder.unit is not None:
@@ -161,15 +160,15 @@ class Aims:
         # A server's workers may have given up its user's rights; they are still its own.
         parents = {process.pid: process.parent_pid or 0 for process in holder.processes}
         first = guard.roots(tuple(parents), parents)
-        refusals = [guard.refuse_user(suspect, self.me) for suspect in suspects if suspect.process.pid in first]
+        refusals = [guard.refuse_user(suspect, self.caller) for suspect in suspects if suspect.process.pid in first]
         refusal = next(filter(None, refusals), None)
         return refusal or self._decide_processes(port, row, holder)
 
-    def _decide_container(self, port: int, container: Container) -> Deed | Refusal:
+    def _decide_container(self, port: int, container: Container) -> StopStep | Refusal:
         by_hand = ownership.command("plain", container, port, has_compose=False)
         if not container.id:
             return Refusal("which container it is, only its engine could tell", f"find it: {by_hand}")
-        if container.id == self.me.container_id:
+        if container.id == self.caller.container_id:
             return Refusal("portguard itself runs in it", f"{by_hand}, from elsewhere")
         running = self.engines.running.get(container.id)
         if running is not None and running.is_service:
@@ -185,48 +184,48 @@ class Aims:
             id=container.id,
             needs_name=relation not in _OURS,
         )
-        return Deed(action, container=container)
+        return StopStep(action, container=container)
 
-    def decide_unit(self, holder: Holder, unit: str, suspects: Sequence[Suspect]) -> Deed | Refusal:
+    def decide_unit(self, holder: Holder, unit: str, suspects: Sequence[Suspect]) -> StopStep | Refusal:
         """Return what is to be done about a unit of systemd's, which `suspects` run in."""
         from portguard.system import units  # only where systemd runs a holder
 
-        scope = "systemctl --user" if holder.is_user_unit else "systemctl" if self.me.euid == 0 else "sudo systemctl"
-        triggers = units.ask(unit, self._environ, is_user_unit=holder.is_user_unit).sockets
+        scope = "systemctl --user" if holder.user_unit else "systemctl" if self.caller.euid == 0 else "sudo systemctl"
+        triggers = units.ask(unit, self._environ, is_user_unit=holder.user_unit).sockets
         if triggers:
             return Refusal(
                 f"systemd starts it through {triggers[0]} whenever somebody connects",
                 f"stop that: {scope} stop {explain.unit_word(triggers[0]) or unit}",
             )
-        if holder.is_user_unit:
-            refusal = next((found for item in suspects if (found := guard.refuse_user(item, self.me))), None)
+        if holder.user_unit:
+            refusal = next((found for item in suspects if (found := guard.refuse_user(item, self.caller))), None)
             if refusal is not None:
                 return refusal
-        elif self.me.euid != 0:
+        elif self.caller.euid != 0:
             return Refusal(
                 f"systemd runs it as {unit}", f"stop that: sudo systemctl stop {explain.unit_word(unit) or unit}"
             )
         action = KillAction(
             kind="unit",
             name=unit,
-            text=f"the systemd {'user ' if holder.is_user_unit else ''}unit {unit}",
-            needs_name=not self._is_own_unit(unit, is_user_unit=holder.is_user_unit),
+            text=f"the systemd {'user ' if holder.user_unit else ''}unit {unit}",
+            needs_name=not self._is_own_unit(unit, is_user_unit=holder.user_unit),
         )
-        return Deed(action, unit=(unit, holder.is_user_unit))
+        return StopStep(action, unit=(unit, holder.user_unit))
 
     def _is_own_unit(self, unit: str, *, is_user_unit: bool) -> bool:
         """Whether everything that runs in a user's unit runs in this checkout."""
         _, own_tree = self._get_here()
         people = [
             processes.describe(pid)
-            for pid in self._get_everyone()
+            for pid in self._get_all_stats()
             if attribution.unit_of(origin.cgroup_of(pid)) == (unit, is_user_unit)
         ]
-        tree = us.without_others(own_tree, people)
+        tree = ours.without_others(own_tree, people)
         return is_user_unit and bool(people) and all(verdicts.runs_in(process, tree) for process in people)
 
-    def _decide_processes(self, port: int, row: Socket, holder: Holder) -> Deed | Refusal:
-        rows = self._get_everyone()
+    def _decide_processes(self, port: int, row: Socket, holder: Holder) -> StopStep | Refusal:
+        rows = self._get_all_stats()
         members = {process.pid: row for process in holder.processes}
         tops = dict.fromkeys(self.top(process) for process in holder.processes)
         wanted: dict[int, Socket | None] = dict.fromkeys(members, row)
@@ -241,8 +240,8 @@ class Aims:
                 continue  # it has ended meanwhile
             if socket is None:
                 suspect = self.suspect(pid)
-                refusal = guard.refuse(suspect, self.me, port, platform=sys.platform)
-                refusal = refusal or guard.refuse_user(suspect, self.me)
+                refusal = guard.refuse(suspect, self.caller, port, platform=sys.platform)
+                refusal = refusal or guard.refuse_user(suspect, self.caller)
                 if refusal is not None:
                     who = f"{suspect.process.name or 'a process'} (pid {pid})"
                     return Refusal(f"{who} belongs to its tree: {refusal.reason}", refusal.hint)
@@ -252,16 +251,16 @@ class Aims:
         more = len(pids) - len(members)
         text = explain.owner_of(holder) + (f" and {more} more of its tree" if more > 0 else "")
         action = KillAction("process", holder.processes[0].name or "a process", text, pids)
-        return Deed(action, tuple(found))
+        return StopStep(action, tuple(found))
 
     def top(self, process: Process) -> int:
         """Return the supervisor in the same checkout that would start the process again; itself without one."""
         tree = _checkout_of(process)
         return guard.top_of(
             process.pid,
-            self._get_everyone(),
+            self._get_all_stats(),
             lambda pid: _is_beside(pid, process, tree),
-            (*self.me.ancestors, self.me.pid),
+            (*self.caller.ancestors, self.caller.pid),
         )
 
     def _is_watched(self, holder: Holder) -> bool:
@@ -269,7 +268,7 @@ class Aims:
         if holder.container is not None:
             return False
         for process in holder.processes:
-            stat = self._get_everyone().get(process.parent_pid or 0)
+            stat = self._get_all_stats().get(process.parent_pid or 0)
             if stat is not None and (process.parent_pid or 0) > 1 and kind_of(stat.name) not in _QUIET:
                 return True
             if self.top(process) != process.pid:
@@ -278,7 +277,7 @@ class Aims:
 
     def suspect(self, pid: int) -> Suspect:
         """Return what is known about a process that might be ended."""
-        stat = self._get_everyone().get(pid)
+        stat = self._get_all_stats().get(pid)
         cgroup = origin.cgroup_of(pid)
         is_unread = not cgroup or pid in self.engines.ungrouped
         return Suspect(
@@ -287,7 +286,7 @@ class Aims:
             is_kernel=stat is not None and stat.is_kernel,
             container_id=attribution.container_id_of(cgroup),
             # Where there are control groups, every process has one.
-            is_group_unreadable=is_unread and origin.cgroup_of(self.me.pid) != "",
+            is_group_unreadable=is_unread and origin.cgroup_of(self.caller.pid) != "",
         )
 
     def name_of(self, pid: int) -> str:
@@ -296,15 +295,15 @@ class Aims:
 
     def forget(self) -> None:
         """Forget what may have changed since something was ended."""
-        self._everyone = None
+        self._all_stats = None
         self.engines = Engines(self._environ)
 
-    def _get_everyone(self) -> dict[int, ProcessStat]:
-        if self._everyone is None:
-            self._everyone = proc_stat.everyone()
-        return self._everyone
+    def _get_all_stats(self) -> dict[int, ProcessStat]:
+        if self._all_stats is None:
+            self._all_stats = proc_stat.read_all()
+        return self._all_stats
 
-    def _get_here(self) -> tuple[Us, OwnTree | None]:
+    def _get_here(self) -> tuple[OwnStack, OwnTree | None]:
         if self._here is None:
             from portguard.project import load  # only where a container or a unit holds a port
             from portguard.project.records import Project
@@ -314,8 +313,8 @@ class Aims:
             with contextlib.suppress(PortguardError):
                 project = load.load(self._cwd, None, self._environ, is_required=False)
             self._here = (
-                us.find_us(project, self._environ),
-                us.find_own_tree(project, self._environ),
+                ours.own_stack(project, self._environ),
+                ours.find_own_tree(project, self._environ),
             )
         return self._here
 
@@ -333,8 +332,8 @@ def rows_of(target: Declaration) -> list[Socket]:
     wanted = addresses.expand(target.hosts)
     return [
         row
-        for row in sockets.find(target.protocols[0], target.port)
-        if verdicts.cause_of(row.protocol, row.state) in ("listener", "bound") and search.is_meant(row, wanted)
+        for row in sockets.find_sockets(target.protocols[0], target.port)
+        if verdicts.cause_of(row.protocol, row.state) in ("listener", "bound") and find.is_meant(row, wanted)
     ]
 
 
@@ -356,14 +355,14 @@ def typed(text: str) -> str:
     return f"'{text}'" if "[" in text or "*" in text else text
 
 
-def _me(environ: Mapping[str, str]) -> guard.Me:
+def _caller(environ: Mapping[str, str]) -> guard.Caller:
     pid = os.getpid()
     euid = os.geteuid() if hasattr(os, "geteuid") else None
     uids = None if euid is None else {euid}
-    caller = us.sudo_uid(environ)
+    caller = ours.sudo_uid(environ)
     if uids is not None and caller is not None:
         uids.add(caller)
-    return guard.Me(
+    return guard.Caller(
         pid=pid,
         ancestors=frozenset(number for number, _ in origin.ancestry(pid)[1:]),
         uids=uids,

@@ -26,7 +26,7 @@ from portguard.leases.files import (
     set_aside,
     write_whole,
 )
-from portguard.leases.glance import END_SIZE, ENDS_AT, name_of
+from portguard.leases.quick_look import END_SIZE, ENDS_AT, name_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from portguard.leases.assignments import Assignment
 
 
-_CUT = 380  # bytes of a path that every lease has room for
+_LONGEST_RECORDED = 380  # bytes of a path that every lease has room for
 
 
 def checkout_of(path: str) -> Checkout:
@@ -39,7 +39,7 @@ def is_in(directory: str, root: str) -> bool:
     below = root.rstrip(os.sep) + os.sep
     if not f"{directory}{os.sep}".startswith(below):
         # What is written down may be cut.
-        return len(os.fsencode(directory)) >= _CUT and below.startswith(directory)
+        return len(os.fsencode(directory)) >= _LONGEST_RECORDED and below.startswith(directory)
     try:
         place = checkout_of(directory)
     except LookupFailedError:

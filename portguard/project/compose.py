@@ -9,22 +9,22 @@ from portguard.model import Declaration, Source
 from portguard.project import numbers
 from portguard.project.checkout import checkout_of
 from portguard.project.env_file import block_at, block_notes, is_same, preferred_in
+from portguard.project.ours import own_name
 from portguard.project.records import Project, directory_of
-from portguard.project.us import own_name
 from portguard.rules.targets import changes_programs
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from portguard.project.records import Wish
+    from portguard.project.records import NumberPolicy
     from portguard.sources.compose import ComposeFiles, ComposeProject, PublishedPort
 
 _PLUGIN_DEADLINE = 10.0  # seconds
 
 
 def published(
-    project: Project, files: ComposeFiles, environ: Mapping[str, str], *, by_compose: bool, wish: Wish
+    project: Project, files: ComposeFiles, environ: Mapping[str, str], *, by_compose: bool, policy: NumberPolicy
 ) -> Project:
     """Add what the compose files publish; a declaration with `service` stands for that service's equal port.
 
@@ -35,7 +35,7 @@ def published(
     items = declarations(found)
     if any(item.env for item in items):
         before = project.overlay
-        project, items = _with_own_numbers(project, files, environ, wish, items)
+        project, items = _with_own_numbers(project, files, environ, policy, items)
         if project.overlay != before:
             again = _read(files, {**environ, **project.overlay}, by_compose=by_compose)
             items = _renumbered(items, again.ports)
@@ -54,7 +54,7 @@ def _with_own_numbers(
     project: Project,
     files: ComposeFiles,
     environ: Mapping[str, str],
-    wish: Wish,
+    policy: NumberPolicy,
     items: Sequence[Declaration],
 ) -> tuple[Project, list[Declaration]]:
     """Return the project with the numbers it has for these, and the declarations with where theirs come from."""
@@ -66,14 +66,14 @@ def _with_own_numbers(
     checkout = project.checkout or checkout_of(directory_of(project) if project.config else files.directory)
     path = os.path.join(files.directory, ".env")
     block = block_at(path)
-    if block is not None and (block.owner == checkout.root or is_same(wish.unread, path)):
+    if block is not None and (block.owner == checkout.root or is_same(policy.unread, path)):
         values = {name: value for name, value in values.items() if name not in block.values or environ.get(name)}
     preferred = preferred_in(block, movable, checkout)
-    looked = numbers.find(
+    looked = numbers.find_numbers(
         movable,
         checkout,
         environ,
-        wish._replace(mode="look") if wish.mode == "foresee" else wish,
+        policy._replace(mode="look") if policy.mode == "predict" else policy,
         taken={item.port for item in (*project.declarations, *items)} - set(preferred.values()),
         explicit={item.name for item in movable if values.get(item.env or "")},
         preferred=preferred,
@@ -91,8 +91,8 @@ def _with_own_numbers(
             resolved.append(item._replace(origin="lease", moved_by="this checkout's lease"))
         else:
             resolved.append(item)
-    is_isolated = project.is_isolated or (looked.is_isolated and (bool(looked.ports) or wish.mode == "take"))
-    notes = (*project.notes, *block_notes(block, path, checkout, project, wish), *looked.notes)
+    is_isolated = project.is_isolated or (looked.is_isolated and (bool(looked.ports) or policy.mode == "take"))
+    notes = (*project.notes, *block_notes(block, path, checkout, project, policy), *looked.notes)
     return project._replace(checkout=checkout, is_isolated=is_isolated, overlay=overlay, notes=notes), resolved
 
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from portguard.model import Checkout, Declaration
-    from portguard.project.records import Project, Wish
+    from portguard.project.records import NumberPolicy, Project
 
 
 class Block(NamedTuple):
@@ -56,9 +56,11 @@ def is_same(one: str | None, other: str) -> bool:
     return one is not None and os.path.realpath(one) == os.path.realpath(other)
 
 
-def block_notes(block: Block | None, path: str, checkout: Checkout, project: Project, wish: Wish) -> tuple[Note, ...]:
+def block_notes(
+    block: Block | None, path: str, checkout: Checkout, project: Project, policy: NumberPolicy
+) -> tuple[Note, ...]:
     """Return a note where the numbers in a `.env` were written for another checkout, from which it was copied."""
-    if block is None or block.owner == checkout.root or is_same(wish.unread, path):
+    if block is None or block.owner == checkout.root or is_same(policy.unread, path):
         return ()
     where = shown(path, project.cwd)
     note = Note(

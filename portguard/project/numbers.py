@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from portguard.leases.assignments import Assignment, Book
     from portguard.leases.table import Table
     from portguard.model import Checkout, Declaration, Protocol
-    from portguard.project.records import Wish
+    from portguard.project.records import NumberPolicy
 
 
 class Numbers(NamedTuple):
@@ -44,11 +44,11 @@ def known(environ: Mapping[str, str]) -> tuple[Assignment, ...]:
     return assignments.read(path, kernel.machine_key())
 
 
-def find(
+def find_numbers(
     items: Sequence[Declaration],
     checkout: Checkout,
     environ: Mapping[str, str],
-    wish: Wish,
+    policy: NumberPolicy,
     *,
     taken: Set[int],
     explicit: Collection[str],
@@ -69,18 +69,18 @@ def find(
     try:
         own = _own(known(environ), checkout)
     except StateError as error:
-        if wish.mode == "take" and (checkout.is_linked or wish.is_isolated or wish.moved):
+        if policy.mode == "take" and (checkout.is_linked or policy.is_isolated or policy.moved):
             raise
         return Numbers({}, False, (Note("leases", f"this checkout's own numbers could not be read: {error.message}"),))
     is_isolated = bool(firsts) and (
-        checkout.is_linked or wish.is_isolated or any(item.kind == "isolated" for item in own.values())
+        checkout.is_linked or policy.is_isolated or any(item.kind == "isolated" for item in own.values())
     )
     ports = {name: item.port for name, item in own.items()}
     moved = {
-        first.name: wish.moved[item.name]
+        first.name: policy.moved[item.name]
         for first in firsts
         for item in groups[first.env or ""]
-        if item.name in wish.moved
+        if item.name in policy.moved
     }
     wanted = [
         first
@@ -88,13 +88,13 @@ def find(
         if first.name in moved or (is_isolated and first.name not in ports and first.name not in explicit)
     ]
     notes: tuple[Note, ...] = ()
-    if wanted and wish.mode != "look":
+    if wanted and policy.mode != "look":
         chooser = _Chooser(checkout, environ, taken, {} if moved else preferred, "isolated" if is_isolated else "moved")
-        if wish.mode == "take":
+        if policy.mode == "take":
             ports |= chooser.take(wanted, moved)
         else:
             try:
-                ports |= chooser.foresee(wanted)
+                ports |= chooser.predict(wanted)
             except PortguardError as error:
                 notes = (Note("leases", f"this checkout has no number yet: {error.message}"),)
     return Numbers(
@@ -130,7 +130,7 @@ class _Chooser:
         self._kind = kind
         self._reserved = kernel.reserved_ports()
 
-    def foresee(self, items: Sequence[Declaration]) -> dict[str, int]:
+    def predict(self, items: Sequence[Declaration]) -> dict[str, int]:
         """Return what `take` would give now. Raises NoFreePortError, StateError."""
         from portguard.leases import assignments, table  # not for those that have their numbers
 

@@ -27,10 +27,10 @@ def has_declarations(cwd: str, environ: Mapping[str, str]) -> bool:
     from portguard.config import find  # not where ports are given by argument
     from portguard.sources import compose_files
 
-    return find.find(cwd, environ) is not None or compose_files.find(cwd, environ) is not None
+    return find.find_config(cwd, environ) is not None or compose_files.find_files(cwd, environ) is not None
 
 
-def somewhere(cwd: str | None) -> str:
+def cwd_or_root(cwd: str | None) -> str:
     """Return what `working_directory` does, the root where it is gone: for what can be answered without a project."""
     try:
         return working_directory(cwd)

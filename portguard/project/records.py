@@ -14,11 +14,11 @@ if TYPE_CHECKING:
     from portguard.model import Checkout, Declaration, Note
     from portguard.sources.compose import ComposeProject
 
-    Mode = Literal["look", "foresee", "take"]
+    Mode = Literal["look", "predict", "take"]
 
 
-class Wish(NamedTuple):
-    """How far to go for numbers: `look` at those there are, `foresee` those there would be, or `take` them.
+class NumberPolicy(NamedTuple):
+    """How far to go for numbers: `look` at those there are, `predict` those there would be, or `take` them.
 
     `is_isolated`: the checkout shall have its own although it is no linked worktree. `moved` are declarations that
     shall have another number than the one given here, which somebody else holds. `is_exported`: compose files are read
@@ -33,7 +33,7 @@ class Wish(NamedTuple):
     unread: str | None = None
 
 
-LOOK = Wish("look")
+LOOK = NumberPolicy("look")
 
 
 class Project(NamedTuple):

@@ -25,19 +25,19 @@ def own_directories(cwd: str, *own: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(map(os.path.realpath, (find.checkout_root(cwd) or cwd, *own))))
 
 
-def discreet(error: ConfigError, cwd: str, inside: Iterable[str]) -> ConfigError:
+def redacted(error: ConfigError, cwd: str, inside: Iterable[str]) -> ConfigError:
     """Return the error without what was read outside of the directories `inside`; paths in it are relative to `cwd`.
 
     A variable's value may be in any sentence: where variables come from outside, no sentence is more than its place.
     """
     is_tainted = any(is_outside(path, inside) for path in error.env_files)
-    told = tuple(_discreet(message, cwd, inside, is_tainted=is_tainted) for message in error.messages)
+    told = tuple(_redacted(message, cwd, inside, is_tainted=is_tainted) for message in error.messages)
     if told == error.messages:
         return error
     return ConfigError(tuple(dict.fromkeys(told)), "look at what is named there, and why")
 
 
-def _discreet(message: str, cwd: str, inside: Iterable[str], *, is_tainted: bool) -> str:
+def _redacted(message: str, cwd: str, inside: Iterable[str], *, is_tainted: bool) -> str:
     place = None
     end = message.find(":")
     # A path may have colons itself, so it ends at any of them: one that is outside is enough.

@@ -102,7 +102,7 @@ def env(report: EnvReport) -> dict[str, Any]:
     """Return the `data` of a checkout's numbers."""
     return {
         "config": report.config,
-        "isolated": report.is_isolated,
+        "isolated": report.isolated,
         "checkout": {"root": report.checkout.root, "common": report.checkout.common or None},
         "ports": [
             {
@@ -136,9 +136,9 @@ def leases(found: Iterable[LeaseInfo]) -> dict[str, Any]:
                 "checkout": item.checkout,
                 "process": None if item.process is None else _process(item.process),
                 "since": _time(item.since),
-                "expires_at": _time(item.until),
-                "listening": item.is_listening,
-                "gone": item.is_gone,
+                "expires_at": _time(item.expires_at),
+                "listening": item.listening,
+                "gone": item.gone,
             }
             for item in found
         ]

@@ -36,9 +36,9 @@ def given_back(found: Iterable[LeaseInfo], home: str) -> str:
 def _row(item: LeaseInfo, home: str, now: float) -> tuple[str, ...]:
     who = "" if item.process is None else f"{safe(item.process.name or '?', _NAME_LIMIT)} ({item.process.pid})"
     protocol = f"/{item.protocols[0]}" if len(item.protocols) == 1 else ""
-    until = "it ends" if item.until is None and item.kind in ("run", "hold") else _clock(item.until, now)
-    listens = {True: "yes", False: "no", None: "?"}[item.is_listening]
-    where = _where(item, home) + (" (gone)" if item.is_gone else "")
+    until = "it ends" if item.expires_at is None and item.kind in ("run", "hold") else _clock(item.expires_at, now)
+    listens = {True: "yes", False: "no", None: "?"}[item.listening]
+    where = _where(item, home) + (" (gone)" if item.gone else "")
     name = safe(item.name or "", _NAME_LIMIT)
     return f"{item.port}{protocol}", item.kind, name, who, _clock(item.since, now), until, listens, where
 

@@ -39,7 +39,7 @@ _LAST = (("PART OF", 24), ("PROJECT", 24))
 _LISTENERS = (("PORT", 9), ("ADDRESS", 15), *_OWNER, ("SERVICE", 15), *_LAST)
 _CONNECTIONS = (("PORT", 9), ("ADDRESS", 15), ("REMOTE", 21), *_OWNER, ("STATE", 12), *_LAST)
 # What the lines of `info` say by themselves.
-_SAID = ("well-known", "browser-blocked", "ephemeral", "ephemeral-range", "reserved")
+_SHOWN_ELSEWHERE = ("well-known", "browser-blocked", "ephemeral", "ephemeral-range", "reserved")
 
 
 def listing(found: Listing, *, colour: bool, width: int = WIDTH, projects: Sequence[str | None] | None = None) -> str:
@@ -186,7 +186,7 @@ def _paragraph(item: PortInfo, *, colour: bool) -> str:
         ("ephemeral", _ephemeral(item)),
         ("browsers", f"refuse http://…:{item.port} (WHATWG Fetch, bad port)" if item.browser_blocked else "open it"),
         ("privileges", "needed to bind it here" if item.privileged else "none needed to bind it here"),
-        *(("note", safe(note.message)) for note in item.notes if note.id not in _SAID),
+        *(("note", safe(note.message)) for note in item.notes if note.id not in _SHOWN_ELSEWHERE),
     ]
     lines = [f"{head}  {item.range} ({_RANGES[item.range]})"]
     lines.extend(_wrapped(f"  {label}".ljust(_LABEL), text) for label, text in facts if text)

@@ -60,7 +60,7 @@ def _holder(holder: Holder, background: Background, home: str) -> Iterator[str]:
         if len(holder.processes) > _PROCESSES_SHOWN:
             yield f"and {len(holder.processes) - _PROCESSES_SHOWN} more processes"
     if holder.unit is not None:
-        yield f"systemd {'user ' if holder.is_user_unit else ''}unit {holder.unit}"
+        yield f"systemd {'user ' if holder.user_unit else ''}unit {holder.unit}"
     if background.checkout is not None:
         branch = f", branch {background.branch}" if background.branch is not None else ""
         yield f"git checkout {_short(background.checkout, home)}{branch}"

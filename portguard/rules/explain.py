@@ -74,7 +74,7 @@ def message(
     decision: Decision,
     *,
     holders: Sequence[Holder],
-    twins: Sequence[Declaration],
+    duplicates: Sequence[Declaration],
     errors: Mapping[str, str],
     unprivileged_start: int,
     claim: Claim | None = None,
@@ -82,15 +82,15 @@ def message(
 ) -> str:
     """Return one sentence that says what the verdict rests on.
 
-    `twins` are the declarations that overlap this one, `errors` the bind's errno name by address, `claim` the container
-    that matters most and what it is to us, `rival` who has it leased.
+    `duplicates` are the declarations that overlap this one, `errors` the bind's errno name by address, `claim` the
+    container that matters most and what it is to us, `rival` who has it leased.
     """
     wanted = target(declaration.hosts, declaration.port, protocol, declaration.last_port)
     verdict, cause = decision
-    if cause == "duplicate" and not twins:
+    if cause == "duplicate" and not duplicates:
         return f"{declaration.replicas} replicas of {declaration.service} cannot share {wanted}"
     if cause == "duplicate":
-        others = " and ".join(_place(twin) for twin in twins)
+        others = " and ".join(_place(duplicate) for duplicate in duplicates)
         text = f"{wanted} is declared twice: {_place(declaration)} and {others}"
         return f"{text}; besides, {occupied(holders[0])}" if holders else text
     if rival is not None:
@@ -221,7 +221,7 @@ def freeing_step(cause: str, holders: Sequence[Holder], port: int, *, platform: 
         return "PID 1 holds it for a unit; find the unit: systemctl list-sockets"
     unit = next((holder for holder in holders if unit_word(holder.unit)), None)
     if unit is not None:
-        scope = "systemctl --user" if unit.is_user_unit else "systemctl" if euid == 0 else "sudo systemctl"
+        scope = "systemctl --user" if unit.user_unit else "systemctl" if euid == 0 else "sudo systemctl"
         return f"stop it: {scope} stop {unit_word(unit.unit)}"
     if processes:
         return _kill_command(processes, euid)

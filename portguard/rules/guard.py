@@ -54,7 +54,7 @@ class Suspect(NamedTuple):
     is_group_unreadable: bool = False
 
 
-class Me(NamedTuple):
+class Caller(NamedTuple):
     """Who asks: our process, those it runs in (without itself), and the users whose processes are ours to end.
 
     `uids` is None where the system knows no such numbers: then names count (`user`).
@@ -75,15 +75,15 @@ class Refusal(NamedTuple):
     hint: str
 
 
-def refuse(suspect: Suspect, me: Me, port: int, *, platform: str) -> Refusal | None:
+def refuse(suspect: Suspect, caller: Caller, port: int, *, platform: str) -> Refusal | None:
     """Return why this process must not be ended, whoever's it is; None when it may be."""
     process = suspect.process
     number = process.pid
     names = {name for name in (process.name, _program(process.exe)) if name}
-    by_hand = f"if it is meant: {_by_hand(suspect, me)}"
-    if number == me.pid:
+    by_hand = f"if it is meant: {_by_hand(suspect, caller)}"
+    if number == caller.pid:
         return Refusal("this very process holds it", "close the socket where it was opened")
-    if number in me.ancestors:
+    if number in caller.ancestors:
         return Refusal("portguard itself runs in it", f"{by_hand}, from elsewhere")
     if number <= 1 or names & _MANAGERS:
         return Refusal(
@@ -112,7 +112,7 @@ def refuse(suspect: Suspect, me: Me, port: int, *, platform: str) -> Refusal | N
         return Refusal("it keeps a lease of portguard's", f"give it back: portguard leases release {port}")
     if suspect.is_group_unreadable:
         return Refusal("its control group cannot be read, so what it runs in is not known", by_hand)
-    if suspect.container_id is not None and suspect.container_id != me.container_id:
+    if suspect.container_id is not None and suspect.container_id != caller.container_id:
         short = suspect.container_id[:12]
         return Refusal(f"it runs in container {short}", f"stop that with its engine: docker stop {short}")
     return None
@@ -122,22 +122,22 @@ def _program(path: str | None) -> str:
     return (path or "").replace("\\", "/").rpartition("/")[2].removesuffix(" (deleted)")
 
 
-def refuse_user(suspect: Suspect, me: Me) -> Refusal | None:
+def refuse_user(suspect: Suspect, caller: Caller) -> Refusal | None:
     """Return why this process is not ours to end for its user alone, None when it is."""
-    if me.uids is None:
-        is_mine, is_known = suspect.process.user == me.user, None not in (suspect.process.user, me.user)
+    if caller.uids is None:
+        is_mine, is_known = suspect.process.user == caller.user, None not in (suspect.process.user, caller.user)
     else:
         is_known = bool(suspect.uids)
-        is_mine = all(uid in me.uids for uid in suspect.uids or ())
+        is_mine = all(uid in caller.uids for uid in suspect.uids or ())
     if not is_known:
         return Refusal("whose process it is cannot be told", f"look at it: ps -fp {suspect.process.pid}")
     if not is_mine:
-        return Refusal("it is another user's process", f"if it is meant: {_by_hand(suspect, me)}")
+        return Refusal("it is another user's process", f"if it is meant: {_by_hand(suspect, caller)}")
     return None
 
 
-def _by_hand(suspect: Suspect, me: Me) -> str:
-    is_mine = me.euid in (None, 0) or set(suspect.uids or ()) == {me.euid}
+def _by_hand(suspect: Suspect, caller: Caller) -> str:
+    is_mine = caller.euid in (None, 0) or set(suspect.uids or ()) == {caller.euid}
     return f"{'' if is_mine else 'sudo '}kill {suspect.process.pid}"
 
 

@@ -165,18 +165,24 @@ def _everything(facts: Facts) -> tuple[Declaration, ...]:
 def _duplicates(facts: Facts) -> Iterator[Finding]:
     items = [item._replace(port=item.declared_port) for item in _everything(facts)]
     order = {(item.name, item.source): index for index, item in enumerate(items)}
-    for (name, protocol), twins in verdicts.duplicates(items).items():
+    for (name, protocol), duplicates in verdicts.duplicates(items).items():
         for item in items:
             if item.name != name or protocol not in item.protocols:
                 continue
-            earlier = [twin for twin in twins if order[twin.name, twin.source] < order[item.name, item.source]]
-            for twin in earlier:
-                mixed = item.is_published != twin.is_published
-                hint = f'if both are one server, say service = "{item.service}" in {twin.name!r}' if mixed else None
+            earlier = [
+                duplicate
+                for duplicate in duplicates
+                if order[duplicate.name, duplicate.source] < order[item.name, item.source]
+            ]
+            for duplicate in earlier:
+                mixed = item.is_published != duplicate.is_published
+                hint = (
+                    f'if both are one server, say service = "{item.service}" in {duplicate.name!r}' if mixed else None
+                )
                 yield finding(
                     "duplicate",
                     item.source,
-                    f"{item.name!r} and {twin.name!r} ({_at(twin.source)}) both claim {item.port}/{protocol}",
+                    f"{item.name!r} and {duplicate.name!r} ({_at(duplicate.source)}) both claim {item.port}/{protocol}",
                     hint or "give one of them another port",
                     item.name,
                 )

@@ -28,7 +28,7 @@ class Claim(NamedTuple):
     holder: Holder
 
 
-class Us(NamedTuple):
+class OwnStack(NamedTuple):
     """The compose project we are: its name, its real directory, and its services (None: not known)."""
 
     name: str
@@ -36,7 +36,9 @@ class Us(NamedTuple):
     services: Collection[str] | None
 
 
-def relate(service: str | None, us: Us, container: Container, directory: str | None, *, is_oneoff: bool) -> Relation:
+def relate(
+    service: str | None, stack: OwnStack, container: Container, directory: str | None, *, is_oneoff: bool
+) -> Relation:
     """Return what a container that holds a port declared for `service` (None: for nobody's in particular) is to us.
 
     `directory` is the real path of the container's compose directory, None where it has none or it cannot be told.
@@ -44,15 +46,15 @@ def relate(service: str | None, us: Us, container: Container, directory: str | N
     compose = container.compose
     if compose is None:
         return "plain"
-    if compose.project != us.name:
+    if compose.project != stack.name:
         return "other-project"
-    if directory != us.directory:
+    if directory != stack.directory:
         return "other-checkout"
     if is_oneoff:
         return "oneoff"
     if service is not None and compose.service == service:
         return "ours"
-    if us.services is None or compose.service in us.services:
+    if stack.services is None or compose.service in stack.services:
         return "ours" if service is None else "other-service"
     return "orphan"
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from portguard.model import Cause, Declaration, Holder, Protocol, Socket
 
-_TELLING: tuple[Cause, ...] = ("listener", "bound", "connection")
+_CAUSES_WORTH_NAMING: tuple[Cause, ...] = ("listener", "bound", "connection")
 
 
 def serves(socket: Socket, address: str) -> bool:
@@ -28,7 +28,7 @@ def serves(socket: Socket, address: str) -> bool:
 
 def instead(sockets: Sequence[Socket]) -> list[Socket]:
     """Return those sockets of a port that nobody serves that explain it best; what lingers explains nothing."""
-    for cause in _TELLING:
+    for cause in _CAUSES_WORTH_NAMING:
         found = [socket for socket in sockets if cause_of(socket.protocol, socket.state) == cause]
         if found:
             return found

@@ -11,7 +11,7 @@ import os
 
 from portguard.errors import ConfigError
 from portguard.sources import compose_files, compose_layers, yaml_nodes
-from portguard.sources.compose_files import ComposeFiles, Environment, find
+from portguard.sources.compose_files import ComposeFiles, Environment, find_files
 from portguard.sources.compose_layers import Source
 from portguard.sources.compose_merge import Service, merge
 from portguard.sources.compose_result import PORTS_LIMIT, ComposeProject, PublishedPort, Result, is_active
@@ -23,7 +23,15 @@ if TYPE_CHECKING:
     from portguard.sources.compose_layers import Extends
     from portguard.sources.yaml_nodes import Document, Node
 
-__all__ = ["ComposeFiles", "ComposeProject", "PublishedPort", "find", "from_config_json", "normalize_name", "read"]
+__all__ = [
+    "ComposeFiles",
+    "ComposeProject",
+    "PublishedPort",
+    "find_files",
+    "from_config_json",
+    "normalize_name",
+    "read",
+]
 
 FILES_LIMIT = 200  # readings of a file; includes can name each other's files again and again
 PROBLEMS_LIMIT = 100

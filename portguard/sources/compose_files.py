@@ -49,7 +49,7 @@ class Environment(NamedTuple):
     files: tuple[str, ...] = ()
 
 
-def find(cwd: str, environ: Mapping[str, str]) -> ComposeFiles | None:
+def find_files(cwd: str, environ: Mapping[str, str]) -> ComposeFiles | None:
     """Return the files that `docker compose` would use in `cwd`, or None when there are none up to the root.
 
     `cwd` keeps the name the user knows it by (a symbolic link's): the project is named after it. Nothing is decided

@@ -28,7 +28,7 @@ _FOLDERS_LIMIT = 100
 _ENTRIES_LIMIT = 1000
 
 
-def find(directory: str) -> tuple[str, ...]:
+def find_files(directory: str) -> tuple[str, ...]:
     """Return the paths of the dev container configurations of a project's directory, in a fixed order."""
     folder = os.path.join(directory, _FOLDER)
     try:

@@ -146,14 +146,14 @@ class Tables:
         return links
 
     def report_on(self, pids: Iterable[int]) -> bytes:
-        """Read the tables of these processes, and return what `believe` takes: lines of inode and pid."""
+        """Read the tables of these processes, and return what `merge` takes: lines of inode and pid."""
         self.found = dict.fromkeys(self.found, ())
         self.numbers.clear()
         self.read_all(pids)
         lines = [b"%d %d" % (inode, pid) for inode, holders in self.found.items() for pid in holders]
         return b"\n".join([b"%d" % self._has_unreadable, *lines])
 
-    def believe(self, report: bytes, pids: Iterable[int]) -> None:
+    def merge(self, report: bytes, pids: Iterable[int]) -> None:
         """Take what another process read of these processes' tables for what was read here."""
         head, *lines = report.split(b"\n")
         self._has_unreadable |= head != b"0"
@@ -210,7 +210,7 @@ class Tables:
             children = self._children(pid) if by_parent is None else by_parent.get(pid, [])
             if children is None:
                 by_parent = {}
-                for child, stat in proc_stat.everyone(proc=self._proc).items():
+                for child, stat in proc_stat.read_all(proc=self._proc).items():
                     by_parent.setdefault(stat.parent, []).append(child)
                 children = by_parent.get(pid, [])
             todo += children

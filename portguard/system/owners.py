@@ -1,6 +1,6 @@
 """Linux: which processes hold a socket. All of them: a forked server's socket has many owners, and one is an accident.
 
-Names nobody. `find_everyone` reads every link there is. `find` looks first where the socket is likely to be, and for
+Names nobody. `find_all_owners` reads every link there is. `find` looks first where the socket is likely to be, and for
 further holders only where it can have got from there: fork(2) keeps the descriptor's number, and its table.
 """
 
@@ -18,7 +18,7 @@ _FEW = 4  # numbers of descriptors, up to which asking everybody for these is fa
 _WORTH, _PARTS = 256, 4  # processes that are worth another child to read their tables; children and us, at most
 
 
-def find_everyone(inodes: Set[int], *, processors: int = 1, proc: str = "/proc") -> Owners:
+def find_all_owners(inodes: Set[int], *, processors: int = 1, proc: str = "/proc") -> Owners:
     """Return who holds these socket inodes. Raises LookupFailedError where /proc is missing or not ours to see.
 
     With several `processors` as many processes share the work where there is much: for callers without threads.
@@ -44,11 +44,11 @@ def _read_in_parts(tables: Tables, count: int) -> None:
         if report is None:
             tables.read_all(part)
         else:
-            tables.believe(report, part)
+            tables.merge(report, part)
 
 
-def find(inodes: Set[int], *, proc: str = "/proc") -> Owners:
-    """Do as `find_everyone`, and stop when further holders are unlikely, which `is_complete` then tells.
+def find_owners(inodes: Set[int], *, proc: str = "/proc") -> Owners:
+    """Do as `find_all_owners`, and stop when further holders are unlikely, which `is_complete` then tells.
 
     A socket without any holder is given up only after everything was read. Of one with a holder, those are missed that
     have got it over a Unix socket (SCM_RIGHTS, unix(7)), are no relatives of the holder, and have it at another number;

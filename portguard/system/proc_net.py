@@ -32,7 +32,7 @@ _TCP_STATES = {
 }
 
 
-def find(protocol: Protocol, port: int, *, proc: str = "/proc") -> list[Socket]:
+def find_sockets(protocol: Protocol, port: int, *, proc: str = "/proc") -> list[Socket]:
     """Return the sockets of both families whose local port is `port`. Raises LookupFailedError without /proc/net.
 
     A missing IPv6 table means a kernel without IPv6, not a failure.

@@ -49,7 +49,7 @@ def look(pid: int | str, *, proc: str = "/proc") -> ProcessStat | None:
     return ProcessStat(name, parent, group, session, terminal, bool(flags & _KERNEL_THREAD), started, is_ended)
 
 
-def everyone(*, proc: str = "/proc") -> dict[int, ProcessStat]:
+def read_all(*, proc: str = "/proc") -> dict[int, ProcessStat]:
     """Return all processes that can be seen, by pid; none where there is no /proc."""
     try:
         pids = [int(name) for name in os.listdir(proc) if name.isascii() and name.isdigit()]

@@ -29,7 +29,7 @@ _STATES = {
 }
 
 
-def find(protocol: Protocol, port: int) -> list[Socket]:
+def find_sockets(protocol: Protocol, port: int) -> list[Socket]:
     """Return the sockets whose local port is `port`, each with the one pid psutil names for it, if any.
 
     macOS refuses the whole table to all but root (psutil.net_connections); then the processes are asked one by one, as

@@ -78,7 +78,7 @@ def _connect() -> _socket.socket:
     return sock
 
 
-def find(
+def find_sockets(
     protocol: Protocol,
     port: int,
     *,

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     T = TypeVar("T")
 
 
-def find(
+def find_sockets(
     protocol: Protocol,
     port: int,
     *,
@@ -34,11 +34,11 @@ def find(
         from portguard.system import proc_net, sock_diag  # not needed where every port is free
 
         return _first(
-            lambda: sock_diag.find(protocol, port, listeners_only=listeners_only),
-            lambda: proc_net.find(protocol, port, proc=proc),
-            lambda: _psutil().find(protocol, port),
+            lambda: sock_diag.find_sockets(protocol, port, listeners_only=listeners_only),
+            lambda: proc_net.find_sockets(protocol, port, proc=proc),
+            lambda: _psutil().find_sockets(protocol, port),
         )
-    return _first(lambda: _psutil().find(protocol, port))
+    return _first(lambda: _psutil().find_sockets(protocol, port))
 
 
 def find_all(

@@ -50,18 +50,18 @@ def test_held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         assert not ending.is_held(mine.pid, row._replace(inode=row.inode + 10_000_000))
         named = row._replace(pids=(mine.pid,), inode=0)
         monkeypatch.setattr(
-            sockets, "find", lambda protocol, port: [named] if (protocol, port) == ("tcp", mine.port) else []
+            sockets, "find_sockets", lambda protocol, port: [named] if (protocol, port) == ("tcp", mine.port) else []
         )
         assert ending.is_held(mine.pid, named)
         assert not ending.is_held(other.pid, named)
         assert not ending.is_held(mine.pid, named._replace(address="127.0.0.2"))
-        monkeypatch.setattr(sockets, "find", lambda *_: [named._replace(pids=None)])
+        monkeypatch.setattr(sockets, "find_sockets", lambda *_: [named._replace(pids=None)])
         assert ending.is_held(mine.pid, named) is False
 
         def fail(*_: object) -> list[Socket]:
             raise LookupFailedError("no table")
 
-        monkeypatch.setattr(sockets, "find", fail)
+        monkeypatch.setattr(sockets, "find_sockets", fail)
         assert ending.is_held(mine.pid, named) is False
 
 

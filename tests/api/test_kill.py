@@ -15,9 +15,9 @@ import pytest
 from portguard.api import kill
 from portguard.errors import LookupFailedError, UsageError
 from portguard.holders import ending
-from portguard.holders import stop_plan as aims
+from portguard.holders import stop_plan as plans
 from portguard.holders.containers import Engines
-from portguard.holders.stop_plan import Aim, Aims, Deed
+from portguard.holders.stop_plan import Planner, StopPlan, StopStep
 from portguard.model import Compose, Container, Holder, KillAction, KillPort, KillReport, Process, ProcessStat, Socket
 from portguard.rules.attribution import Running
 from portguard.rules.guard import Refusal, Suspect
@@ -98,7 +98,7 @@ def test_who_asks_wrongly(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (raised.value.message, raised.value.hint) == ("no port is given", "name one: portguard kill 3000")
     with pytest.raises(UsageError):
         kill.kill("web")
-    monkeypatch.setattr(proc_stat, "everyone", dict)
+    monkeypatch.setattr(proc_stat, "read_all", dict)
     with pytest.raises(LookupFailedError) as failed:
         kill.kill(3000, tree=True)
     assert failed.value.message == "no table of processes can be read here"
@@ -172,7 +172,7 @@ def test_a_connection_is_in_the_way(busy: int) -> None:
 
 def test_busy_by_nobody_that_is_told(idle: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where a bind fails and no table says why, there is nobody to end, and nothing is made up."""
-    monkeypatch.setattr(aims, "probe_all", lambda _protocol, wanted, _port: (dict.fromkeys(wanted, "busy"), {}))
+    monkeypatch.setattr(plans, "probe_all", lambda _protocol, wanted, _port: (dict.fromkeys(wanted, "busy"), {}))
     (port,) = kill.kill(f"127.0.0.1:{idle}").ports
     assert (port.status, port.message, port.hint) == ("nobody", f"nobody listens on 127.0.0.1:{idle}/tcp", None)
 
@@ -192,13 +192,13 @@ def test_nobody(idle: int) -> None:
 def test_one_refusal_spares_the_port(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A port on which anything must not be ended is refused whole."""
     with server(tmp_path) as mine:
-        real = sockets.find
+        real = sockets.find_sockets
 
         def with_another(protocol: Any, port: int, **more: Any) -> list[Socket]:
             rows = list(real(protocol, port, **more))
             return [*rows, *(row._replace(address="127.0.0.1", state="bound", inode=0) for row in rows[:1])]
 
-        monkeypatch.setattr(sockets, "find", with_another)
+        monkeypatch.setattr(sockets, "find_sockets", with_another)
         assert plan(mine.target).status == "refused"
 
 
@@ -220,25 +220,25 @@ def holder_of(*people: Process, **changes: Any) -> Holder:
 LISTENS = Socket("tcp", "127.0.0.1", 80, "listen", None, 0, 7)
 
 
-def decided(found: Aims, holder: Holder) -> Deed | Refusal:
+def decided(found: Planner, holder: Holder) -> StopStep | Refusal:
     """Return what is decided about the holder of a listening socket on port 80."""
     return found._decide(parse_port("80"), LISTENS, holder)
 
 
 @pytest.fixture
-def asked(tmp_path: Path) -> Iterator[Aims]:
+def asked(tmp_path: Path) -> Iterator[Planner]:
     """Return a run that asks from an empty directory, and of no engine."""
-    found = Aims(str(tmp_path), {"PATH": str(tmp_path)}, is_tree=False)
+    found = Planner(str(tmp_path), {"PATH": str(tmp_path)}, is_tree=False)
     yield found
     found.close()
 
 
-def test_workers_of_a_server_are_its_own(asked: Aims, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_workers_of_a_server_are_its_own(asked: Planner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Only the first process of a server has to be this user's; a worker of another user without it is refused."""
     with server(tmp_path) as mine:
         first, worker = Process(mine.parent, "nginx"), Process(mine.pid, "nginx", parent_pid=mine.parent)
         monkeypatch.setattr(processes, "uids_of", lambda pid: (12345,) * 3 if pid == mine.pid else (os.geteuid(),) * 3)
-        assert isinstance(decided(asked, holder_of(first, worker)), Deed)
+        assert isinstance(decided(asked, holder_of(first, worker)), StopStep)
         assert isinstance(decided(asked, holder_of(worker)), Refusal)
         monkeypatch.setattr(
             processes, "uids_of", lambda pid: (12345,) * 3 if pid == mine.parent else (os.geteuid(),) * 3
@@ -247,17 +247,17 @@ def test_workers_of_a_server_are_its_own(asked: Aims, tmp_path: Path, monkeypatc
 
 
 @pytest.mark.parametrize("status", ["hidden", "none-found", "lookup-failed"])
-def test_owners_that_are_not_known(asked: Aims, status: Any) -> None:
+def test_owners_that_are_not_known(asked: Planner, status: Any) -> None:
     """Without a process there is nobody to end."""
     found = decided(asked, holder_of(owner_status=status))
     assert isinstance(found, Refusal)
     assert found.reason.startswith(("who holds it", "no process here"))
 
 
-def test_pid_1_is_described_and_refused(asked: Aims, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pid_1_is_described_and_refused(asked: Planner, monkeypatch: pytest.MonkeyPatch) -> None:
     """What PID 1 holds is said to be its own, and no handle of it is ever taken."""
     monkeypatch.setattr(signals, "take", lambda pid: pytest.fail(f"took {pid}"))
-    asked.me = asked.me._replace(ancestors=())
+    asked.caller = asked.caller._replace(ancestors=())
     proven = asked._proven(LISTENS, holder_of(Process(1), Process(0)))
     assert [process.pid for process in proven.processes] == [1]
     found = decided(asked, proven)
@@ -265,10 +265,10 @@ def test_pid_1_is_described_and_refused(asked: Aims, monkeypatch: pytest.MonkeyP
     assert found.reason == "it starts and keeps other programs, and holds ports for them"
 
 
-def test_only_who_provably_holds_it_is_meant(asked: Aims, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_who_provably_holds_it_is_meant(asked: Planner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of those who were seen, one that has ended, or let go of the socket, is nobody any more."""
     with server(tmp_path) as mine, server(tmp_path) as other:
-        (row,) = aims.rows_of(parse_port(mine.target))
+        (row,) = plans.rows_of(parse_port(mine.target))
         holder = holder_of(Process(mine.pid), Process(other.pid), Process(2**22 + 1))
         assert [process.pid for process in asked._proven(row, holder).processes] == [mine.pid]
         monkeypatch.setattr(signals, "is_running", lambda _: False)
@@ -279,13 +279,13 @@ def test_a_holder_that_changes_is_looked_at_again(tmp_path: Path, monkeypatch: p
     """When everybody who was seen is gone at the second look, the port is looked at anew, a few times."""
     looked: list[int] = []
     enough = 0
-    real = Aims._proven
+    real = Planner._proven
 
-    def first_gone(self: Aims, row: Socket, holder: Holder) -> Holder:
+    def first_gone(self: Planner, row: Socket, holder: Holder) -> Holder:
         looked.append(1)
         return holder._replace(processes=()) if len(looked) < enough else real(self, row, holder)
 
-    monkeypatch.setattr(Aims, "_proven", first_gone)
+    monkeypatch.setattr(Planner, "_proven", first_gone)
     with server(tmp_path) as mine:
         for looks_until, status, looks in ((2, "planned", 2), (3, "planned", 3), (99, "refused", 3)):
             enough = looks_until
@@ -299,35 +299,35 @@ def test_a_holder_that_changes_is_looked_at_again(tmp_path: Path, monkeypatch: p
 ID = "ab" * 32
 
 
-def test_containers(asked: Aims, tmp_path: Path) -> None:
+def test_containers(asked: Planner, tmp_path: Path) -> None:
     """A container is stopped by its engine: this project's own at once, others by name, our own and swarms' never."""
     plain = Container("docker", ID, "db", "postgres:16")
     mine = plain._replace(compose=Compose(tmp_path.name.replace("_", "_"), "db", str(tmp_path)))
     found = decided(asked, holder_of(container=plain))
-    assert isinstance(found, Deed)
-    assert found == Deed(
+    assert isinstance(found, StopStep)
+    assert found == StopStep(
         KillAction("container", "db", "container db (image postgres:16)", (), ID, needs_name=True), container=plain
     )
     nameless = decided(asked, holder_of(container=plain._replace(name="")))
-    assert isinstance(nameless, Deed)
+    assert isinstance(nameless, StopStep)
     assert nameless.action.name == ID[:12]
     ours = decided(asked, holder_of(container=mine))
-    assert isinstance(ours, Deed)
+    assert isinstance(ours, StopStep)
     assert ours.action.needs_name is (asked._get_here()[0].name != tmp_path.name)
     elsewhere = decided(asked, holder_of(container=mine._replace(compose=Compose(tmp_path.name, "db", "/elsewhere"))))
-    assert isinstance(elsewhere, Deed)
+    assert isinstance(elsewhere, StopStep)
     assert elsewhere.action.needs_name
     assert decided(asked, holder_of(container=plain._replace(id=""))) == Refusal(
         "which container it is, only its engine could tell", "find it: docker ps --filter publish=80"
     )
-    asked.me = asked.me._replace(container_id=ID)
+    asked.caller = asked.caller._replace(container_id=ID)
     assert decided(asked, holder_of(container=plain)) == Refusal(
         "portguard itself runs in it", "docker stop db, from elsewhere"
     )
-    asked.me = asked.me._replace(container_id="cd" * 32)
-    assert isinstance(decided(asked, holder_of(container=plain)), Deed)
+    asked.caller = asked.caller._replace(container_id="cd" * 32)
+    assert isinstance(decided(asked, holder_of(container=plain)), StopStep)
     asked.engines.running[ID] = Running(plain, ())
-    assert isinstance(decided(asked, holder_of(container=plain)), Deed)
+    assert isinstance(decided(asked, holder_of(container=plain)), StopStep)
     asked.engines.running[ID] = Running(plain, (), is_service=True)
     assert decided(asked, holder_of(container=plain)) == Refusal(
         "it is a service of a swarm", "take the port from it: docker service update --publish-rm 80"
@@ -337,11 +337,11 @@ def test_containers(asked: Aims, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "relation", ["ours", "oneoff", "other-service", "orphan", "other-checkout", "other-project", "plain"]
 )
-def test_whose_name_is_asked_for(asked: Aims, monkeypatch: pytest.MonkeyPatch, relation: str) -> None:
+def test_whose_name_is_asked_for(asked: Planner, monkeypatch: pytest.MonkeyPatch, relation: str) -> None:
     """This project's containers in this directory need no name, whatever their service; all others do."""
-    monkeypatch.setattr(aims, "relation_of", lambda *_: relation)
+    monkeypatch.setattr(plans, "relation_of", lambda *_: relation)
     found = decided(asked, holder_of(container=Container("docker", ID, "db")))
-    assert isinstance(found, Deed)
+    assert isinstance(found, StopStep)
     assert found.action.needs_name is (relation in ("other-checkout", "other-project", "plain"))
 
 
@@ -352,34 +352,34 @@ def systemctl(directory: Path, said: str = "") -> None:
     program.chmod(0o755)
 
 
-def test_units(asked: Aims, tmp_path: Path) -> None:
+def test_units(asked: Planner, tmp_path: Path) -> None:
     """A unit that a socket starts again is refused, with the socket; another is stopped, by whoever may."""
     holder = holder_of(Process(os.getpid()), unit="web.service")
-    users = holder._replace(is_user_unit=True)
+    users = holder._replace(user_unit=True)
     systemctl(tmp_path, "TriggeredBy=web.socket other.socket\\n")
     for euid, one, scope in ((0, holder, ""), (1000, holder, "sudo "), (0, users, ""), (1000, users, "")):
-        asked.me = asked.me._replace(euid=euid)
-        kind = "systemctl --user" if one.is_user_unit else "systemctl"
+        asked.caller = asked.caller._replace(euid=euid)
+        kind = "systemctl --user" if one.user_unit else "systemctl"
         assert asked.decide_unit(one, "web.service", []) == Refusal(
             "systemd starts it through web.socket whenever somebody connects",
             f"stop that: {scope}{kind} stop web.socket",
         )
     systemctl(tmp_path)
-    asked.me = asked.me._replace(euid=1000)
+    asked.caller = asked.caller._replace(euid=1000)
     assert asked.decide_unit(holder, "web.service", []) == Refusal(
         "systemd runs it as web.service", "stop that: sudo systemctl stop web.service"
     )
-    asked.me = asked.me._replace(euid=0)
-    assert asked.decide_unit(holder, "web.service", []) == Deed(
+    asked.caller = asked.caller._replace(euid=0)
+    assert asked.decide_unit(holder, "web.service", []) == StopStep(
         KillAction("unit", "web.service", "the systemd unit web.service", needs_name=True), unit=("web.service", False)
     )
-    asked.me = asked.me._replace(euid=1000, uids={1000})
+    asked.caller = asked.caller._replace(euid=1000, uids={1000})
     stranger = Suspect(Process(77), (7,))
     mine = Suspect(Process(77), (1000,))
     refused = asked.decide_unit(users, "web.service", [mine, stranger])
     assert isinstance(refused, Refusal)
     assert refused.reason == "it is another user's process"
-    assert asked.decide_unit(users, "web.service", [mine]) == Deed(
+    assert asked.decide_unit(users, "web.service", [mine]) == StopStep(
         KillAction("unit", "web.service", "the systemd user unit web.service", needs_name=True),
         unit=("web.service", True),
     )
@@ -393,7 +393,7 @@ def test_a_unit_of_this_checkout(checkout: Path, monkeypatch: pytest.MonkeyPatch
         members = {mine.pid}
         monkeypatch.setattr(origin, "cgroup_of", lambda pid: cgroup if pid in members else "0::/")
         (checkout / "portguard.toml").write_text("[ports]\nweb = 80\n")
-        found = Aims(str(checkout), {}, is_tree=False)
+        found = Planner(str(checkout), {}, is_tree=False)
         assert found._is_own_unit("web.service", is_user_unit=True)
         assert not found._is_own_unit("web.service", is_user_unit=False)
         assert not found._is_own_unit("other.service", is_user_unit=True)
@@ -401,10 +401,10 @@ def test_a_unit_of_this_checkout(checkout: Path, monkeypatch: pytest.MonkeyPatch
         assert not found._is_own_unit("web.service", is_user_unit=True)
 
 
-def test_who_runs_in_a_unit(asked: Aims, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_who_runs_in_a_unit(asked: Planner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Only what systemd itself started is its unit's; what somebody started within a unit is a process like others."""
     systemctl(tmp_path)
-    asked.me = asked.me._replace(euid=0)
+    asked.caller = asked.caller._replace(euid=0)
     with server(tmp_path, parent="other") as mine:
         holder = holder_of(Process(mine.pid, "server"), unit="web.service")
         chains = {
@@ -414,7 +414,7 @@ def test_who_runs_in_a_unit(asked: Aims, tmp_path: Path, monkeypatch: pytest.Mon
         for kind, chain in chains.items():
             monkeypatch.setattr(origin, "ancestry", lambda _, chain=chain: chain)
             found = decided(asked, holder)
-            assert isinstance(found, Deed)
+            assert isinstance(found, StopStep)
             assert found.action.kind == kind
 
 
@@ -449,36 +449,36 @@ def test_a_tree_with_a_stranger_in_it(checkout: Path, monkeypatch: pytest.Monkey
         assert plan(mine.target).status == "planned"
     with server(checkout, parent="node", job="shared") as mine:
         monkeypatch.setattr(processes, "uids_of", real)
-        rows = proc_stat.everyone()
-        found_aims = Aims(str(checkout), {}, is_tree=True)
-        found_aims._everyone = rows | {mine.parent: rows[mine.parent]._replace(is_kernel=True)}
-        refused = found_aims.aim(mine.target)
+        rows = proc_stat.read_all()
+        planner = Planner(str(checkout), {}, is_tree=True)
+        planner._all_stats = rows | {mine.parent: rows[mine.parent]._replace(is_kernel=True)}
+        refused = planner.plan(mine.target)
         assert refused.port.message.endswith(
             f"node (pid {mine.parent}) belongs to its tree: it is a thread of the kernel"
         )
-        found_aims.close()
+        planner.close()
 
 
 def test_what_has_changed_in_a_tree_is_left_out(checkout: Path) -> None:
     """A number that somebody else has by now, or whose parent is another, is no part of the tree any more."""
     with server(checkout, parent="nodemon") as mine:
-        rows = proc_stat.everyone()
+        rows = proc_stat.read_all()
         row = rows[mine.parent]
         for changed in (row._replace(started=row.started + 1), row._replace(parent=1_000_000)):
-            found = Aims(str(checkout), {}, is_tree=True)
-            found._everyone = rows | {mine.parent: changed}
-            aim = found.aim(mine.target)
-            assert [member.handle.pid for deed in aim.deeds for member in deed.members] == [mine.pid], changed
+            found = Planner(str(checkout), {}, is_tree=True)
+            found._all_stats = rows | {mine.parent: changed}
+            plan = found.plan(mine.target)
+            assert [member.handle.pid for step in plan.steps for member in step.members] == [mine.pid], changed
             found.close()
 
 
 def test_members_know_what_they_hold(checkout: Path) -> None:
     """Who holds the socket must still hold it when it is signalled; the rest of the tree need not hold anything."""
     with server(checkout, parent="nodemon") as mine:
-        found = Aims(str(checkout), {}, is_tree=True)
-        aim = found.aim(mine.target)
-        (row,) = aim.old
-        held = {member.handle.pid: (member.socket, member.parent) for deed in aim.deeds for member in deed.members}
+        found = Planner(str(checkout), {}, is_tree=True)
+        plan = found.plan(mine.target)
+        (row,) = plan.old
+        held = {member.handle.pid: (member.socket, member.parent) for step in plan.steps for member in step.members}
         assert held == {mine.pid: (row, mine.parent), mine.parent: (None, os.getpid())}
         found.close()
 
@@ -490,11 +490,11 @@ def test_where_a_checkout_is(checkout: Path, tmp_path: Path) -> None:
     alone = tmp_path / "alone"
     alone.mkdir()
     one = Process(7, cwd=str(inside), cwd_is_shared=True)
-    assert aims._checkout_of(one) == str(checkout)
-    assert aims._checkout_of(one._replace(cwd=str(alone))) == str(alone)
-    assert aims._checkout_of(one._replace(cwd_is_shared=False)) is None
-    assert aims._checkout_of(one._replace(cwd=None)) is None
-    assert aims._checkout_of(one._replace(cwd="/")) is None
+    assert plans._checkout_of(one) == str(checkout)
+    assert plans._checkout_of(one._replace(cwd=str(alone))) == str(alone)
+    assert plans._checkout_of(one._replace(cwd_is_shared=False)) is None
+    assert plans._checkout_of(one._replace(cwd=None)) is None
+    assert plans._checkout_of(one._replace(cwd="/")) is None
 
 
 def test_who_works_beside(checkout: Path, tmp_path: Path) -> None:
@@ -504,15 +504,15 @@ def test_who_works_beside(checkout: Path, tmp_path: Path) -> None:
     alike.mkdir()
     with server(inside) as mine, server(alike) as other:
         process = processes.describe(mine.pid)
-        assert aims._is_beside(mine.pid, process, str(checkout))
-        assert aims._is_beside(mine.pid, process, str(inside))
-        assert not aims._is_beside(other.pid, process, str(checkout))
-        assert not aims._is_beside(mine.pid, process, None)
-        assert not aims._is_beside(mine.pid, process._replace(uid=12345), str(checkout))
-        assert not aims._is_beside(2**22 + 1, process._replace(uid=None), str(checkout))
+        assert plans._is_beside(mine.pid, process, str(checkout))
+        assert plans._is_beside(mine.pid, process, str(inside))
+        assert not plans._is_beside(other.pid, process, str(checkout))
+        assert not plans._is_beside(mine.pid, process, None)
+        assert not plans._is_beside(mine.pid, process._replace(uid=12345), str(checkout))
+        assert not plans._is_beside(2**22 + 1, process._replace(uid=None), str(checkout))
 
 
-def test_who_is_watched(asked: Aims, tmp_path: Path, checkout: Path) -> None:
+def test_who_is_watched(asked: Planner, tmp_path: Path, checkout: Path) -> None:
     """A freed port is watched longer where something stands above its holder that might start it again."""
     for parent, is_watched in (
         ("sh", False),
@@ -523,14 +523,14 @@ def test_who_is_watched(asked: Aims, tmp_path: Path, checkout: Path) -> None:
     ):
         with server(tmp_path, parent=parent) as mine:
             holder = holder_of(processes.describe(mine.pid))
-            fresh = Aims(str(tmp_path), {}, is_tree=False)
+            fresh = Planner(str(tmp_path), {}, is_tree=False)
             assert fresh._is_watched(holder) is is_watched, parent
             assert not fresh._is_watched(holder._replace(container=Container("docker", ID, "db")))
-            assert fresh.aim(mine.target).is_watched is is_watched
+            assert fresh.plan(mine.target).is_watched is is_watched
             fresh.close()
     with server(tmp_path, parent="sh") as mine:
         holder = holder_of(processes.describe(mine.pid))
-        fresh = Aims(str(tmp_path), {}, is_tree=False)
+        fresh = Planner(str(tmp_path), {}, is_tree=False)
         fresh.top = lambda process: process.pid + 1  # type: ignore[method-assign]  # one above it, in this checkout
         assert fresh._is_watched(holder)
         fresh.close()
@@ -546,11 +546,11 @@ def test_who_is_watched(asked: Aims, tmp_path: Path, checkout: Path) -> None:
 def test_what_came_of_it_may_not_be_told(tmp_path: Path, idle: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where no bind can be tried, or no table read, a port is not called freed: 3, and how to look."""
     target = f"127.0.0.1:{idle}"
-    found = Aims(str(tmp_path), {}, is_tree=False)
-    aim = Aim(KillPort(target, idle, "tcp", ("127.0.0.1",), "planned", "", None), parse_port(target))
+    found = Planner(str(tmp_path), {}, is_tree=False)
+    plan = StopPlan(KillPort(target, idle, "tcp", ("127.0.0.1",), "planned", "", None), parse_port(target))
     failed: dict[str, str] = {"127.0.0.1": "EMFILE"}
     monkeypatch.setattr(kill, "probe_all", lambda _protocol, wanted, _port: (dict.fromkeys(wanted, "failed"), failed))
-    said = outcome(found, aim)
+    said = outcome(found, plan)
     assert said.status == "unknown"
     assert said.message == "what came of it cannot be told: no bind could be tried: EMFILE"
     assert said.hint == f"see: portguard check {target}"
@@ -558,7 +558,7 @@ def test_what_came_of_it_may_not_be_told(tmp_path: Path, idle: int, monkeypatch:
     assert kill._report([said, said._replace(status="refused")], ()).exit_code == 1
     assert kill._report([said._replace(status="freed")], ()).exit_code == 0
     assert kill._report([said._replace(status="still-held")], ()).exit_code == 1
-    assert kill._unknown(aim.port, "no table", ["x could not be stopped"]).message == (
+    assert kill._unknown(plan.port, "no table", ["x could not be stopped"]).message == (
         "what came of it cannot be told: no table; x could not be stopped"
     )
     found.close()
@@ -654,17 +654,17 @@ class Stopped:
     """Deeds on a container that nobody has, and what was asked of whom."""
 
     def __init__(self, tmp_path: Path, target: str, *, needs_name: bool, name: str = "shop-db-1") -> None:
-        self.found = Aims(str(tmp_path), {"PATH": str(tmp_path)}, is_tree=False)
+        self.found = Planner(str(tmp_path), {"PATH": str(tmp_path)}, is_tree=False)
         action = KillAction("container", name, f"container {name}", id=ID, needs_name=needs_name)
         declared = parse_port(target)
         port = KillPort(target, declared.port, "tcp", ("127.0.0.1",), "planned", "it listens", None, actions=(action,))
-        self.aim = Aim(port, declared, (Deed(action, container=Container("docker", ID, name)),))
+        self.plan = StopPlan(port, declared, (StopStep(action, container=Container("docker", ID, name)),))
 
     def carry_out(self, *names: str, **options: bool) -> KillPort:
         """Do it with these names confirmed."""
         options = {"is_tree": False, "is_forced": False} | options
-        acting = kill._Acting(self.found, {"PATH": self.found._cwd}, **options)
-        (port,) = acting.carry_out([self.aim], names)
+        acting = kill._Executor(self.found, {"PATH": self.found._cwd}, **options)
+        (port,) = acting.carry_out([self.plan], names)
         return port
 
 
@@ -701,14 +701,14 @@ def test_what_could_not_be_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr("portguard.engines.stop.stop", lambda *_: "no")
     with server(tmp_path) as mine:
         one = Stopped(tmp_path, mine.target, needs_name=False)
-        one.aim = one.aim._replace(old=tuple(aims.rows_of(parse_port(mine.target))))
+        one.plan = one.plan._replace(old=tuple(plans.rows_of(parse_port(mine.target))))
         port = one.carry_out()
         assert port.status == "still-held"
         assert port.message.endswith(f"listens on {mine.target}/tcp; shop-db-1 could not be stopped: no")
         assert port.hint == f"see what it is: portguard who {mine.target}"
         systemctl(tmp_path)
-        unit = Deed(KillAction("unit", "web.service", "the unit"), unit=("web.service", True))
-        acting = kill._Acting(one.found, {"PATH": str(tmp_path)}, is_tree=False, is_forced=False)
+        unit = StopStep(KillAction("unit", "web.service", "the unit"), unit=("web.service", True))
+        acting = kill._Executor(one.found, {"PATH": str(tmp_path)}, is_tree=False, is_forced=False)
         assert acting._perform(unit, []) == []
         assert (tmp_path / "asked").read_text().split()[0] == "--user"
         (tmp_path / "systemctl").unlink()
@@ -717,30 +717,32 @@ def test_what_could_not_be_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         ]
 
 
-def outcome(found: Aims, aim: Aim, *, is_tree: bool = False, is_forced: bool = False, seconds: float = 0.0) -> KillPort:
+def outcome(
+    found: Planner, plan: StopPlan, *, is_tree: bool = False, is_forced: bool = False, seconds: float = 0.0
+) -> KillPort:
     """Return what is said of a port that was acted upon."""
-    acting = kill._Acting(found, {}, is_tree=is_tree, is_forced=is_forced)
-    return acting._outcome(aim, time.monotonic() + seconds, [])
+    acting = kill._Executor(found, {}, is_tree=is_tree, is_forced=is_forced)
+    return acting._outcome(plan, time.monotonic() + seconds, [])
 
 
 def test_respawned(checkout: Path) -> None:
     """A port that others have by now is said to have been taken anew, with who started them where that is known."""
     with server(checkout, parent="nodemon") as old, server(checkout, parent="nodemon", name="shop") as new:
-        found = Aims(str(checkout), {}, is_tree=False)
-        before = found.aim(old.target)
-        there = found.aim(new.target)
-        aim = there._replace(old=before.old, port=there.port._replace(holders=before.port.holders))
-        said = outcome(found, aim, seconds=60)
+        found = Planner(str(checkout), {}, is_tree=False)
+        before = found.plan(old.target)
+        there = found.plan(new.target)
+        plan = there._replace(old=before.old, port=there.port._replace(holders=before.port.holders))
+        said = outcome(found, plan, seconds=60)
         assert said.status == "respawned"
         assert said.message == there.port.message
         assert [process.pid for holder in said.successors for process in holder.processes] == [new.pid]
         assert said.hint == (
             f"nodemon (pid {new.parent}) starts it again; end both: portguard kill --tree {new.target}"
         )
-        forced = outcome(found, aim, is_forced=True)
+        forced = outcome(found, plan, is_forced=True)
         assert forced.hint is not None
         assert forced.hint.endswith(f"portguard kill --force --tree {new.target}")
-        alone = outcome(found, aim, is_tree=True)
+        alone = outcome(found, plan, is_tree=True)
         assert alone.hint == f"nodemon (pid {new.parent}) starts it again; end that first: kill {new.parent}"
         found.close()
 
@@ -748,21 +750,21 @@ def test_respawned(checkout: Path) -> None:
 def test_respawned_by_nobody_that_may_be_ended(tmp_path: Path) -> None:
     """What must not be ended is not named as what to end first."""
     with server(tmp_path) as old, server(tmp_path, parent="containerd") as new:
-        found = Aims(str(tmp_path), {}, is_tree=False)
-        there = found.aim(new.target)
-        aim = there._replace(old=found.aim(old.target).old, port=there.port._replace(holders=()))
-        assert outcome(found, aim).hint == f"see what starts it: portguard who {new.target}"
+        found = Planner(str(tmp_path), {}, is_tree=False)
+        there = found.plan(new.target)
+        plan = there._replace(old=found.plan(old.target).old, port=there.port._replace(holders=()))
+        assert outcome(found, plan).hint == f"see what starts it: portguard who {new.target}"
         found.close()
 
 
 def test_the_same_socket_is_still_held(tmp_path: Path) -> None:
     """A socket that was there before is held still, by whomever; one of the same process is no other's."""
     with server(tmp_path) as mine, server(tmp_path) as other:
-        found = Aims(str(tmp_path), {}, is_tree=False)
-        aim = found.aim(mine.target)
-        assert outcome(found, aim).status == "still-held"
-        assert outcome(found, aim, is_forced=True).hint == f"see what it is: portguard who {mine.target}"
-        same_process = aim._replace(old=found.aim(other.target).old)
+        found = Planner(str(tmp_path), {}, is_tree=False)
+        plan = found.plan(mine.target)
+        assert outcome(found, plan).status == "still-held"
+        assert outcome(found, plan, is_forced=True).hint == f"see what it is: portguard who {mine.target}"
+        same_process = plan._replace(old=found.plan(other.target).old)
         assert outcome(found, same_process).status == "still-held"
         found.close()
 
@@ -770,15 +772,15 @@ def test_the_same_socket_is_still_held(tmp_path: Path) -> None:
 def test_the_one_that_has_ended_left_it_to_another(tmp_path: Path) -> None:
     """Where those that were to end have ended, and the socket lives on, somebody else has it from them."""
     with server(tmp_path) as mine, server(tmp_path) as gone:
-        found = Aims(str(tmp_path), {}, is_tree=False)
-        aim = found.aim(mine.target)
-        deeds = found.aim(gone.target).deeds
+        found = Planner(str(tmp_path), {}, is_tree=False)
+        plan = found.plan(mine.target)
+        steps = found.plan(gone.target).steps
         handle = signals.take(gone.pid)
         assert handle is not None
         signals.send(handle, signals.KILL)
         assert signals.wait([handle], 10)
         signals.close([handle])
-        said = outcome(found, aim._replace(deeds=deeds), is_forced=True, is_tree=True)
+        said = outcome(found, plan._replace(steps=steps), is_forced=True, is_tree=True)
         assert said.hint == (
             f"somebody else has it from the one that has ended: portguard kill --force --tree {mine.target}"
         )
@@ -789,9 +791,9 @@ def test_a_connection_is_left(busy: int, tmp_path: Path) -> None:
     """Where nobody listens any more and a connection has the number, that is said, with when to try again."""
     with socket.create_connection(("127.0.0.1", busy)) as client:
         target = f"127.0.0.1:{client.getsockname()[1]}"
-        found = Aims(str(tmp_path), {}, is_tree=False)
+        found = Planner(str(tmp_path), {}, is_tree=False)
         port = KillPort(target, client.getsockname()[1], "tcp", ("127.0.0.1",), "planned", "", None)
-        said = outcome(found, Aim(port, parse_port(target)))
+        said = outcome(found, StopPlan(port, parse_port(target)))
         assert said.status == "still-held"
         assert said.message.startswith("a connection of ")
         assert said.hint == "try again when the connection has ended"
@@ -800,8 +802,8 @@ def test_a_connection_is_left(busy: int, tmp_path: Path) -> None:
 def test_a_container_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A container that has the port still, or anew, is stopped by its own command."""
     with server(tmp_path) as mine:
-        found = Aims(str(tmp_path), {}, is_tree=False)
-        aim = found.aim(mine.target)
+        found = Planner(str(tmp_path), {}, is_tree=False)
+        plan = found.plan(mine.target)
         container = Container("docker", ID, "db")
         real = Engines.attribute
         monkeypatch.setattr(
@@ -809,7 +811,7 @@ def test_a_container_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
             "attribute",
             lambda self, holders: tuple(one._replace(container=container) for one in real(self, holders)),
         )
-        said = outcome(found, aim)
+        said = outcome(found, plan)
         assert said.message == f"container db publishes {mine.target}/tcp"
         assert said.hint == "stop it: docker stop db"
         found.close()
@@ -838,15 +840,15 @@ def test_commands() -> None:
     assert kill.again(["3000", "[::1]:80"], force=True, tree=True, confirm=["a b", "c"], is_agreed=True) == (
         "portguard kill --yes --force --tree --confirm 'a b' --confirm c 3000 '[::1]:80'"
     )
-    assert [aims.typed(text) for text in ("3000", "*:80", "[::1]:80")] == ["3000", "'*:80'", "'[::1]:80'"]
+    assert [plans.typed(text) for text in ("3000", "*:80", "[::1]:80")] == ["3000", "'*:80'", "'[::1]:80'"]
 
 
 def test_what_tells_sockets_apart() -> None:
     """The kernel's number does; where there is none, the address and who holds it do."""
     row = Socket("tcp", "127.0.0.1", 80, "listen", None, 0, 7)
     named = row._replace(inode=0, pids=(5,))
-    assert aims.keys_of([row, row._replace(address="::1"), row._replace(inode=8)]) == {(7,), (8,)}
-    assert aims.keys_of([named, named._replace(address="::1"), named._replace(pids=(6,))]) == {
+    assert plans.keys_of([row, row._replace(address="::1"), row._replace(inode=8)]) == {(7,), (8,)}
+    assert plans.keys_of([named, named._replace(address="::1"), named._replace(pids=(6,))]) == {
         ("127.0.0.1", (5,)),
         ("::1", (5,)),
         ("127.0.0.1", (6,)),
@@ -856,59 +858,59 @@ def test_what_tells_sockets_apart() -> None:
 def test_the_same_process() -> None:
     """A number is the same process's where it started then, below the same parent."""
     one = ProcessStat("x", 10, 1, 1, 0, is_kernel=False, started=5, is_ended=False)
-    assert aims._is_same(one, one._replace(name="y"))
-    assert not aims._is_same(one, one._replace(started=6))
-    assert not aims._is_same(one, one._replace(parent=11))
-    assert not aims._is_same(one, None)
+    assert plans._is_same(one, one._replace(name="y"))
+    assert not plans._is_same(one, one._replace(started=6))
+    assert not plans._is_same(one, one._replace(parent=11))
+    assert not plans._is_same(one, None)
 
 
 def test_who_asks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Who asks is this process, what it runs in, its user and, under sudo, who called that."""
-    me = aims._me({})
-    assert (me.pid, me.euid, me.user) == (os.getpid(), os.geteuid(), None)
-    assert me.uids == {os.geteuid()}
-    assert os.getppid() in me.ancestors or os.getppid() == 0
-    assert os.getpid() not in me.ancestors
+    caller = plans._caller({})
+    assert (caller.pid, caller.euid, caller.user) == (os.getpid(), os.geteuid(), None)
+    assert caller.uids == {os.geteuid()}
+    assert os.getppid() in caller.ancestors or os.getppid() == 0
+    assert os.getpid() not in caller.ancestors
     if os.geteuid() == 0:
-        assert aims._me({"SUDO_UID": "1000"}).uids == {0, 1000}
+        assert plans._caller({"SUDO_UID": "1000"}).uids == {0, 1000}
     monkeypatch.setattr(origin, "cgroup_of", lambda _: f"0::/docker/{ID}")
-    assert aims._me({}).container_id == ID
+    assert plans._caller({}).container_id == ID
     monkeypatch.delattr(os, "geteuid")
-    elsewhere = aims._me({"SUDO_UID": "1000"})
+    elsewhere = plans._caller({"SUDO_UID": "1000"})
     assert (elsewhere.uids, elsewhere.euid, elsewhere.user) == (None, None, processes.describe(os.getpid()).user)
 
 
-def test_suspects(asked: Aims, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_suspects(asked: Planner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is known of a process: its description, its users, its container, and whether it is the kernel's."""
     with server(tmp_path) as mine:
         found = asked.suspect(mine.pid)
         assert found.process == processes.describe(mine.pid)
         assert found.uids == processes.uids_of(mine.pid)
         assert (found.is_kernel, found.container_id) == (False, None)
-        rows = proc_stat.everyone()
-        asked._everyone = rows | {mine.pid: rows[mine.pid]._replace(is_kernel=True, name="k")}
+        rows = proc_stat.read_all()
+        asked._all_stats = rows | {mine.pid: rows[mine.pid]._replace(is_kernel=True, name="k")}
         monkeypatch.setattr(origin, "cgroup_of", lambda _: f"0::/docker/{ID}")
         assert asked.suspect(mine.pid).is_kernel
         assert asked.suspect(mine.pid).container_id == ID
-        asked._everyone = {}
+        asked._all_stats = {}
         assert not asked.suspect(mine.pid).is_kernel
         assert asked.name_of(mine.pid) == "server"
         assert asked.name_of(2**22 + 1) == "a process"
         engines = asked.engines
         asked.forget()
-        assert mine.pid in asked._get_everyone()
+        assert mine.pid in asked._get_all_stats()
         assert asked.engines is not engines
 
 
 def test_which_rows_are_meant(tmp_path: Path) -> None:
     """Of a port's sockets those count that listen, or are bound, where the port is meant; a client's do not."""
     with server(tmp_path) as mine, socket.create_connection(("127.0.0.1", mine.port)):
-        assert [row.state for row in aims.rows_of(parse_port(mine.target))] == ["listen"]
-        assert [row.state for row in aims.rows_of(parse_port(str(mine.port)))] == ["listen"]
-        assert aims.rows_of(parse_port(f"127.0.0.2:{mine.port}")) == []
-        assert aims.rows_of(parse_port(f"{mine.target}/udp")) == []
+        assert [row.state for row in plans.rows_of(parse_port(mine.target))] == ["listen"]
+        assert [row.state for row in plans.rows_of(parse_port(str(mine.port)))] == ["listen"]
+        assert plans.rows_of(parse_port(f"127.0.0.2:{mine.port}")) == []
+        assert plans.rows_of(parse_port(f"{mine.target}/udp")) == []
     with server(tmp_path, is_listening=False) as mine:
-        assert [row.state for row in aims.rows_of(parse_port(mine.target))] == ["bound"]
+        assert [row.state for row in plans.rows_of(parse_port(mine.target))] == ["bound"]
 
 
 def test_one_deed_for_two_ports(tmp_path: Path, idle: int, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -918,17 +920,17 @@ def test_one_deed_for_two_ports(tmp_path: Path, idle: int, monkeypatch: pytest.M
     monkeypatch.setattr("portguard.engines.stop.stop", lambda *words: asked.append(words))
     one = Stopped(tmp_path, f"127.0.0.1:{idle}", needs_name=False)
     other = Stopped(tmp_path, f"127.0.0.2:{idle}", needs_name=False)
-    acting = kill._Acting(one.found, {}, is_tree=False, is_forced=False)
-    assert [port.status for port in acting.carry_out([one.aim, other.aim], ())] == ["freed", "freed"]
+    acting = kill._Executor(one.found, {}, is_tree=False, is_forced=False)
+    assert [port.status for port in acting.carry_out([one.plan, other.plan], ())] == ["freed", "freed"]
     assert len(asked) == 1
 
 
-def test_who_has_ended_before_the_plan_was_made(asked: Aims, tmp_path: Path) -> None:
+def test_who_has_ended_before_the_plan_was_made(asked: Planner, tmp_path: Path) -> None:
     """A process that has ended since it was seen is nobody's to signal; the others are."""
     with server(tmp_path) as mine:
         gone = Process(2**22 + 1, "gone")
         found = asked._decide_processes(80, LISTENS, holder_of(gone, Process(mine.pid, "server")))
-        assert isinstance(found, Deed)
+        assert isinstance(found, StopStep)
         assert found.action.pids == (mine.pid,)
         assert found.members[0].socket == LISTENS
 
@@ -946,15 +948,15 @@ def test_how_long_a_port_is_watched(tmp_path: Path, idle: int, monkeypatch: pyte
     """A freed port is watched for two seconds where something might start its holder again, and 0.3 otherwise."""
     seconds: list[float] = []
 
-    def outcome_at(self: object, aim: Aim, end: float, failures: object) -> KillPort:
+    def outcome_at(self: object, plan: StopPlan, end: float, failures: object) -> KillPort:
         seconds.append(end - time.monotonic())
-        return aim.port
+        return plan.port
 
-    monkeypatch.setattr(kill._Acting, "_outcome", outcome_at)
+    monkeypatch.setattr(kill._Executor, "_outcome", outcome_at)
     monkeypatch.setattr("portguard.engines.stop.stop", lambda *_: None)
     one = Stopped(tmp_path, f"127.0.0.1:{idle}", needs_name=False)
     one.carry_out()
-    one.aim = one.aim._replace(is_watched=True)
+    one.plan = one.plan._replace(is_watched=True)
     one.carry_out()
     assert seconds[0] <= 0.3 < seconds[1] <= 2
 
@@ -962,12 +964,12 @@ def test_how_long_a_port_is_watched(tmp_path: Path, idle: int, monkeypatch: pyte
 def test_what_was_known_before_is_forgotten(checkout: Path) -> None:
     """Who has the port anew, and what started that, is looked up anew: it was not there when the plan was made."""
     with server(checkout, parent="nodemon") as old:
-        found = Aims(str(checkout), {}, is_tree=False)
-        before = found.aim(old.target)
+        found = Planner(str(checkout), {}, is_tree=False)
+        before = found.plan(old.target)
         with server(checkout, parent="nodemon") as new:
             target = parse_port(new.target)
-            aim = before._replace(target=target, port=before.port._replace(target=new.target, port=new.port))
-            said = outcome(found, aim)
+            plan = before._replace(target=target, port=before.port._replace(target=new.target, port=new.port))
+            said = outcome(found, plan)
         assert said.status == "respawned"
         assert said.hint == (
             f"nodemon (pid {new.parent}) starts it again; end both: portguard kill --tree {new.target}"
@@ -978,10 +980,10 @@ def test_what_was_known_before_is_forgotten(checkout: Path) -> None:
 def test_who_came_anew_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of several that have the port now, one that was not there before is named as the one that took it."""
     with server(tmp_path) as mine, server(tmp_path) as other:
-        found = Aims(str(tmp_path), {}, is_tree=False)
-        aim = found.aim(mine.target)
+        found = Planner(str(tmp_path), {}, is_tree=False)
+        plan = found.plan(mine.target)
         stranger = holder_of(processes.describe(other.pid), address="127.0.0.3")
-        taken = aim._replace(old=found.aim(other.target).old)
+        taken = plan._replace(old=found.plan(other.target).old)
         monkeypatch.setattr(Engines, "attribute", lambda _self, holders: (*holders, stranger))
         said = outcome(found, taken)
         assert said.status == "respawned"

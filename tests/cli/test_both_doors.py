@@ -242,7 +242,7 @@ def test_the_small_door_takes_most_of_what_is_plainly_spelled() -> None:
         ("wait --free 53/udp --timeout 0", ("wait", {"ports": ["53/udp"], "is_free": True, "timeout": 0.0})),
         ("wait 80 443 --timeout=2.5 --json", ("wait", {"ports": ["80", "443"], "timeout": 2.5, "as_json": True})),
         ("who 5432 53/udp", ("who", {"ports": ["5432", "53/udp"]})),
-        ("who 80 --all-holders", ("who", {"ports": ["80"], "is_everyone": True})),
+        ("who 80 --all-holders", ("who", {"ports": ["80"], "all_holders": True})),
         ("env", ("env", {})),
         (
             "env web --format shell --isolated",
@@ -311,7 +311,7 @@ def test_the_usual_spellings_go_through_the_small_door(words: str, call: Call) -
         },
         "info": {"as_json": False},
         "wait": {"is_free": False, "timeout": 60.0, "as_json": False},
-        "who": {"is_everyone": False, "as_json": False},
+        "who": {"all_holders": False, "as_json": False},
         "list": {
             "is_all": False,
             "is_tcp": False,

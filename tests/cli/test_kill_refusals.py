@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 import portguard as library
-from portguard.holders import stop_plan as aims
+from portguard.holders import stop_plan as plans
 from portguard.model import Holder, Process
 from portguard.rules.guard import Refusal
 from tests.conftest import PORTGUARD, Run
@@ -278,13 +278,13 @@ sys.exit(server.wait())
 # ---------------------------------------------------------------- systemd, which does not run here: a stand-in's words
 
 
-def _decide_unit(directory: Path, said: str, unit: str, *, is_user_unit: bool) -> aims.Deed | Refusal:
+def _decide_unit(directory: Path, said: str, unit: str, *, is_user_unit: bool) -> plans.StopStep | Refusal:
     program = directory / "systemctl"
     program.write_text(f"#!/bin/sh\nprintf '{said}'\n")
     program.chmod(0o755)
-    found = aims.Aims(str(directory), {**os.environ, "PATH": f"{directory}:{os.environ['PATH']}"}, is_tree=False)
+    found = plans.Planner(str(directory), {**os.environ, "PATH": f"{directory}:{os.environ['PATH']}"}, is_tree=False)
     holder = Holder(
-        "tcp", "127.0.0.1", 1, "listen", "known", (Process(os.getpid()),), unit=unit, is_user_unit=is_user_unit
+        "tcp", "127.0.0.1", 1, "listen", "known", (Process(os.getpid()),), unit=unit, user_unit=is_user_unit
     )
     return found.decide_unit(holder, unit, [])
 
@@ -299,5 +299,5 @@ def test_a_socket_activated_unit(tmp_path: Path) -> None:
 def test_a_strangers_unit_has_to_be_named(tmp_path: Path) -> None:
     """What systemd runs is stopped through it, and only for whoever repeats the unit's name."""
     decided = _decide_unit(tmp_path, "", "postgresql.service", is_user_unit=os.geteuid() != 0)
-    assert isinstance(decided, aims.Deed)
+    assert isinstance(decided, plans.StopStep)
     assert (decided.action.kind, decided.action.name, decided.action.needs_name) == ("unit", "postgresql.service", True)

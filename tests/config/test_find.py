@@ -36,7 +36,7 @@ def test_found_upwards_to_the_repository_root(tree: Path) -> None:
     (root / ".git").mkdir()
     (root / "portguard.toml").write_text(CONFIG)
 
-    assert path_of(find.find(str(tree), NO_HOME)) == str(root / "portguard.toml")
+    assert path_of(find.find_config(str(tree), NO_HOME)) == str(root / "portguard.toml")
 
 
 def test_the_repository_root_is_the_ceiling(tree: Path) -> None:
@@ -44,7 +44,7 @@ def test_the_repository_root_is_the_ceiling(tree: Path) -> None:
     (tree.parent / ".git").write_text("gitdir: elsewhere\n")
     (tree.parent.parent / "portguard.toml").write_text(CONFIG)
 
-    assert find.find(str(tree), {"HOME": str(tree.parents[2])}) is None
+    assert find.find_config(str(tree), {"HOME": str(tree.parents[2])}) is None
 
 
 def test_without_a_repository_home_is_the_ceiling(tree: Path) -> None:
@@ -52,17 +52,17 @@ def test_without_a_repository_home_is_the_ceiling(tree: Path) -> None:
     home = tree.parents[2]
     (home / "portguard.toml").write_text(CONFIG)
 
-    assert path_of(find.find(str(tree), {"HOME": str(home)})) == str(home / "portguard.toml")
-    assert find.find(str(tree), {"HOME": str(home / "work")}) is None
+    assert path_of(find.find_config(str(tree), {"HOME": str(home)})) == str(home / "portguard.toml")
+    assert find.find_config(str(tree), {"HOME": str(home / "work")}) is None
 
 
 def test_elsewhere_it_does_not_walk(tree: Path) -> None:
     """With neither repository nor home above, only the working directory counts."""
     (tree.parent / "portguard.toml").write_text(CONFIG)
 
-    assert find.find(str(tree), {"HOME": "/nonexistent"}) is None
+    assert find.find_config(str(tree), {"HOME": "/nonexistent"}) is None
     (tree / "portguard.toml").write_text(CONFIG)
-    assert path_of(find.find(str(tree), {"HOME": "/nonexistent"})) == str(tree / "portguard.toml")
+    assert path_of(find.find_config(str(tree), {"HOME": "/nonexistent"})) == str(tree / "portguard.toml")
 
 
 def test_pyproject_counts_only_with_its_table(tree: Path) -> None:
@@ -72,7 +72,7 @@ def test_pyproject_counts_only_with_its_table(tree: Path) -> None:
     (tree / "pyproject.toml").write_text('[project]\ndependencies = ["portguard"]\n')
     (root / "pyproject.toml").write_text("[tool.portguard.ports]\nweb = 80\n")
 
-    found = find.find(str(tree), NO_HOME)
+    found = find.find_config(str(tree), NO_HOME)
 
     assert found is not None
     assert (found.path, found.prefix) == (str(root / "pyproject.toml"), ("tool", "portguard"))
@@ -83,7 +83,7 @@ def test_portguard_toml_wins_beside_a_pyproject(tree: Path) -> None:
     (tree / "pyproject.toml").write_text("[tool.portguard.ports]\nweb = 80\n")
     (tree / "portguard.toml").write_text(CONFIG)
 
-    assert path_of(find.find(str(tree), NO_HOME)) == str(tree / "portguard.toml")
+    assert path_of(find.find_config(str(tree), NO_HOME)) == str(tree / "portguard.toml")
 
 
 @pytest.mark.needs("users")
@@ -101,7 +101,7 @@ def test_a_stranger_s_config_above_is_refused(tree: Path, by_link: bool) -> None
     os.chown(planted, NOBODY, NOBODY, follow_symlinks=False)
 
     with pytest.raises(ConfigError, match=rf"above the working directory and .*uid {NOBODY}") as caught:
-        find.find(str(tree), NO_HOME)
+        find.find_config(str(tree), NO_HOME)
 
     assert f"--config {planted}" in (caught.value.hint or "")
 
@@ -116,7 +116,7 @@ def test_a_link_to_a_stranger_s_config_is_refused(tree: Path) -> None:
     (root / "portguard.toml").symlink_to("theirs.toml")
 
     with pytest.raises(ConfigError, match=rf"above the working directory and .*uid {NOBODY}"):
-        find.find(str(tree), NO_HOME)
+        find.find_config(str(tree), NO_HOME)
 
 
 @pytest.mark.needs("users")
@@ -136,12 +136,12 @@ def test_a_stranger_s_config_in_a_shared_directory_is_refused(tree: Path) -> Non
     """Where everybody may write, a stranger's config is refused even in the working directory."""
     (tree / "portguard.toml").write_text(CONFIG)
     os.chown(tree / "portguard.toml", NOBODY, NOBODY)
-    assert path_of(find.find(str(tree), NO_HOME)) == str(tree / "portguard.toml")
+    assert path_of(find.find_config(str(tree), NO_HOME)) == str(tree / "portguard.toml")
 
     tree.chmod(0o1777)
 
     with pytest.raises(ConfigError, match="everybody may write"):
-        find.find(str(tree), NO_HOME)
+        find.find_config(str(tree), NO_HOME)
 
 
 @pytest.mark.needs("users")
@@ -153,7 +153,7 @@ def test_the_checkout_s_owner_is_believed(tree: Path) -> None:
     os.chown(root, NOBODY, NOBODY)
     os.chown(root / "portguard.toml", NOBODY, NOBODY)
 
-    assert path_of(find.find(str(tree), NO_HOME)) == str(root / "portguard.toml")
+    assert path_of(find.find_config(str(tree), NO_HOME)) == str(root / "portguard.toml")
 
 
 @pytest.mark.needs("users")
@@ -209,7 +209,7 @@ def test_a_pyproject_that_cannot_hold_our_table_is_none(kind: str, tree: Path) -
     else:
         path.symlink_to(path)
 
-    assert path_of(find.find(str(tree), NO_HOME)) == str(root / "portguard.toml")
+    assert path_of(find.find_config(str(tree), NO_HOME)) == str(root / "portguard.toml")
 
 
 @pytest.mark.parametrize("kind", ["loop", "memory", "large"])
@@ -227,7 +227,7 @@ def test_a_config_that_cannot_be_read_is_not_passed_over(kind: str, tree: Path) 
         path.write_text("[project]\n[tool.portguard]\n" + "# ports\n" * 10_000)
 
     with pytest.raises(ConfigError, match=said) as caught:
-        find.find(str(tree), NO_HOME)
+        find.find_config(str(tree), NO_HOME)
 
     assert caught.value.message.startswith(f"{path}: ")
 

@@ -390,18 +390,17 @@ def _put(document: dict[str, Any], path: Keys, value: Any) -> dict[str, Any]:
 
 
 @st.composite
-def _configs(draw: st.DrawFn) -> tuple[str, str]:
-    """Return a kind and a config of that kind: "correct", the name of a mistake, or "odd" (may be either)."""
+def _configs(draw: st.DrawFn, kind: str) -> str:
+    """Return a config of a kind: "correct", the name of a mistake, or "odd" (may be either)."""
     document = json.loads(json.dumps(draw(CORRECT)))
-    kind = draw(st.sampled_from([*["correct", "odd"] * (len(MISTAKES) // 3), *MISTAKES]))
     if kind == "correct":
-        return "correct", toml_document(document)
+        return toml_document(document)
     path, values = ((draw(st.sampled_from(PLACES)), ANYTHING)) if kind == "odd" else MISTAKES[kind]
     if kind == "odd" and draw(st.booleans()):
         path, values = (*IT, "host"), NEARLY_HOSTS
     document.setdefault("ports", {})["it"] = {"port": 80}
     keys = tuple(draw(key) if isinstance(key, st.SearchStrategy) else key for key in path)
-    return kind, toml_document(_put(document, keys, draw(values)))
+    return toml_document(_put(document, keys, draw(values)))
 
 
 def toml_document(document: dict[str, Any]) -> str:
@@ -416,29 +415,26 @@ def test_schema_and_validator_agree() -> None:
     Both accept every correct one and refuse every mistake; on odd values at odd places they say the same. That holds
     whether or not a validator looks at formats.
     """
-    seen: Counter[tuple[str, bool]] = Counter()
+    accepted: Counter[bool] = Counter()
+    shares = {"correct": CONFIGS // 3, "odd": CONFIGS // 3} | dict.fromkeys(MISTAKES, CONFIGS // 3 // len(MISTAKES) + 1)
 
-    @settings(
-        max_examples=CONFIGS,
-        deadline=None,
-        derandomize=True,
-        database=None,
-        suppress_health_check=list(HealthCheck),
-    )
-    @given(_configs())
-    def agree(made: tuple[str, str]) -> None:
-        kind, text = made
-        ours, theirs = accepts(text), schema_accepts(text)
-        seen[kind, ours] += 1
-        assert ours == theirs, f"{kind}: validator {ours}, schema {theirs}: {text}"
-        assert kind == "odd" or ours == (kind == "correct"), f"{kind}: {text}"
+    for kind, share in shares.items():
 
-    agree()
+        @settings(
+            max_examples=share, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck)
+        )
+        @given(st.just(kind), _configs(kind))
+        def agree(kind: str, text: str) -> None:
+            ours, theirs = accepts(text), schema_accepts(text)
+            accepted[ours] += 1
+            assert ours == theirs, f"{kind}: validator {ours}, schema {theirs}: {text}"
+            assert kind == "odd" or ours == (kind == "correct"), f"{kind}: {text}"
 
-    accepted = sum(count for (_, is_accepted), count in seen.items() if is_accepted)
-    assert seen.total() >= CONFIGS
-    assert min(accepted, seen.total() - accepted) > CONFIGS // 5
-    assert {kind for kind, _ in seen} == {"correct", "odd", *MISTAKES}
+        agree()
+
+    # Kinds with few values (a missing key, say) end before their share is used up.
+    assert accepted.total() >= CONFIGS * 0.9
+    assert min(accepted.values()) > CONFIGS // 5
 
 
 @pytest.mark.parametrize("host", [*GOOD_HOSTS, *BAD_HOSTS])

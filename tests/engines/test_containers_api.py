@@ -307,7 +307,7 @@ real = pytest.mark.needs("docker")
 def test_a_real_container(engine: Engine, ranged: tuple[int, int], name: str) -> None:
     """For each kind of container, list, inspect and the docker command give the ports that `docker port` prints."""
     listed = ask(engine)[name]
-    inspected = query.inspect(endpoint.find(engine.environ()), listed.identity.id)
+    inspected = query.inspect(endpoint.find_endpoint(engine.environ()), listed.identity.id)
     commanded = {
         running.identity.name: running for running in command.docker(engine.environ(), deadline=30)
     }[name]  # fmt: skip
@@ -364,7 +364,7 @@ def test_a_real_control_group(engine: Engine) -> None:
 @pytest.mark.timeout(300)
 def test_no_swarm_here(engine: Engine) -> None:
     """A real engine outside any swarm has no services, and that is no failure."""
-    assert query.services(endpoint.find(engine.environ())) == ()
+    assert query.services(endpoint.find_endpoint(engine.environ())) == ()
 
 
 # ---------------------------------------------------------------- a real Podman

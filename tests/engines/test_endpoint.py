@@ -98,7 +98,7 @@ def docker(environ: Mapping[str, str], *arguments: str) -> str | None:
 def ours(environ: Mapping[str, str]) -> str | None:
     """Return the address we find; None when we refuse."""
     try:
-        return endpoint.find({"HOME": "/nonexistent", **environ}, platform="posix").host
+        return endpoint.find_endpoint({"HOME": "/nonexistent", **environ}, platform="posix").host
     except LookupFailedError:
         return None
 
@@ -119,7 +119,7 @@ def test_as_docker_does(contexts: Path, name: str) -> None:
 
     assert ours(environ) == theirs
     if theirs is not None:
-        origin = endpoint.find(environ).origin
+        origin = endpoint.find_endpoint(environ).origin
         assert origin == f"docker context {shown!r}" or (shown == "default" and "context" not in origin)
 
 
@@ -173,14 +173,14 @@ def test_broken_metadata(tmp_path: Path, metadata: str) -> None:
     (directory / "meta.json").write_text(metadata, encoding="latin-1")
 
     with pytest.raises(LookupFailedError, match="docker context 'own'"):
-        endpoint.find({"DOCKER_CONFIG": str(tmp_path), "DOCKER_CONTEXT": "own"})
+        endpoint.find_endpoint({"DOCKER_CONFIG": str(tmp_path), "DOCKER_CONTEXT": "own"})
 
 
 @given(st.dictionaries(st.sampled_from(sorted(VARIABLES)), st.text(alphabet=st.characters(codec=None), max_size=40)))
 def test_any_environment(environ: dict[str, str]) -> None:
     """Whatever the variables hold, there is an endpoint or a sentence."""
     try:
-        found = endpoint.find(environ)
+        found = endpoint.find_endpoint(environ)
     except LookupFailedError:
         return
     assert "://" in found.host
@@ -191,7 +191,7 @@ def test_any_environment(environ: dict[str, str]) -> None:
 def test_windows(tmp_path: Path) -> None:
     """On Windows the default is docker's named pipe, which only the docker command can use."""
     for environ in ({}, {"DOCKER_HOST": "npipe://"}):
-        found = endpoint.find({"DOCKER_CONFIG": str(tmp_path), **environ}, platform="nt")
+        found = endpoint.find_endpoint({"DOCKER_CONFIG": str(tmp_path), **environ}, platform="nt")
 
         assert (found.host, found.socket, found.is_remote) == ("npipe:////./pipe/docker_engine", None, False)
 
@@ -205,7 +205,10 @@ def test_files_that_are_none(tmp_path: Path) -> None:
     (tmp_path / "huge" / "config.json").write_text('{"currentContext": "vm"}' + " " * 2_000_000)
 
     for name in ("directory", "pipe", "huge", "missing"):
-        assert endpoint.find({"DOCKER_CONFIG": str(tmp_path / name)}, platform="posix").origin == "docker's default"
+        assert (
+            endpoint.find_endpoint({"DOCKER_CONFIG": str(tmp_path / name)}, platform="posix").origin
+            == "docker's default"
+        )
 
 
 @pytest.mark.parametrize(

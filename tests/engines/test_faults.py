@@ -557,7 +557,7 @@ def test_containers_that_publish_nothing(start: Start) -> None:
 def test_inspect(start: Start) -> None:
     """One container is told in full; an unknown one, and what cannot be an identifier, is None."""
     environ = start(by_path({f"/containers/{ID}/json": ok(INSPECTED)}))
-    engine = endpoint.find(environ)
+    engine = endpoint.find_endpoint(environ)
 
     found = query.inspect(engine, ID)
 
@@ -578,7 +578,7 @@ def test_stop_takes_identifiers_alone(start: Start, identifier: str, tmp_path: P
     docker.chmod(0o755)
     path = {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
 
-    for where in (endpoint.find(environ), None):
+    for where in (endpoint.find_endpoint(environ), None):
         assert stop.stop("docker", identifier, where, environ | path) == "its identifier is none"
 
     assert asked == []
@@ -595,7 +595,7 @@ def test_stop_takes_identifiers_alone(start: Start, identifier: str, tmp_path: P
 )  # fmt: skip
 def test_no_swarm(start: Start, reply: bytes) -> None:
     """An engine outside a swarm, and one that answers nonsense, has no services."""
-    assert query.services(endpoint.find(start(saying(reply)))) == ()
+    assert query.services(endpoint.find_endpoint(start(saying(reply)))) == ()
 
 
 def test_get_needs_a_socket(tmp_path: Path) -> None:

@@ -109,9 +109,9 @@ def build(made: Path, root: Path, busy: int) -> World:
     (plain / "package.json").write_text('{"scripts": {"dev": "vite --port 5199"}}\n')
     (plain / "compose.yaml").write_text(f'services:\n  web:\n    image: x\n    ports: ["127.0.0.1:{web}:80"]\n')
     portguard.env(cwd=str(root / "old"), environ={"PORTGUARD_STATE_DIR": str(world.state), "HOME": str(root)})
-    me = os.getpid()
+    caller = os.getpid()
     with table.locked(str(world.state), kernel.host_key()) as leases:
-        mine = Lease(table.FOR_LIFE, me, 3, alive.start_of(me), leases.clock(), directory="/elsewhere")
+        mine = Lease(table.FOR_LIFE, caller, 3, alive.start_of(caller), leases.clock(), directory="/elsewhere")
         leases.write(taken, mine._replace(kind="run", name="x"))
         leases.write(db, mine._replace(expires=leases.clock() + _LONG))
     return world

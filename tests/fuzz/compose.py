@@ -34,7 +34,7 @@ def fuzz(data: bytes) -> None:
 
 def _outcome(here: str, environ: Mapping[str, str]) -> ComposeProject | tuple[str, ...] | None:
     try:
-        found = compose.find(here, environ)
+        found = compose.find_files(here, environ)
         return None if found is None else compose.read(found, environ, profiles=("dev",))
     except ConfigError as error:
         assert_told(error, 2)

@@ -17,7 +17,7 @@ from portguard.render import documents, who
 from portguard.render.safe import safe
 from portguard.rules import explain, ownership
 from portguard.rules.attribution import Running
-from portguard.rules.ownership import Us
+from portguard.rules.ownership import OwnStack
 from portguard.sources import compose
 from tests.fuzz.oracles import assert_port, assert_printable, assert_told, emptied, scratch
 
@@ -75,7 +75,7 @@ def _over_http(content: bytes) -> None:
             _judge((inspected,) if inspected is not None else (), engines)
     if answer.primary is not None:
         _judge(query.services(answer.primary), engines)
-    engines.silent(Us("shop", str(here), None))
+    engines.silent(OwnStack("shop", str(here), None))
 
 
 def _judge(found: tuple[Running, ...], engines: Engines) -> None:
@@ -87,10 +87,10 @@ def _judge(found: tuple[Running, ...], engines: Engines) -> None:
             assert_port(published.port)
             assert_port(published.target)
             assert published.protocol in ("tcp", "udp")
-        for wish in running.asked:
-            assert 0 <= wish.port < 65536
+        for policy in running.asked:
+            assert 0 <= policy.port < 65536
         for service in ("web", None):
-            us = Us(container.compose.project if container.compose is not None else "shop", "/srv/shop", ("web",))
+            us = OwnStack(container.compose.project if container.compose is not None else "shop", "/srv/shop", ("web",))
             relation = relation_of(container, service, us, engines)
             shown = ownership.command(relation, container, 8080, has_compose=True)
             assert_printable(shown)
@@ -142,7 +142,7 @@ def _in_files(content: bytes) -> None:
     (place / "meta.json").write_bytes(meta)
     for environ in ({}, {"DOCKER_CONTEXT": "c"}, {"DOCKER_HOST": os.fsdecode(config.replace(b"\0", b""))}):
         try:
-            found = endpoint.find({"DOCKER_CONFIG": str(here), **environ})
+            found = endpoint.find_endpoint({"DOCKER_CONFIG": str(here), **environ})
         except LookupFailedError as error:
             assert_printable(safe(error.message))
             continue

@@ -29,7 +29,7 @@ def fuzz(data: bytes) -> None:
             _judge(row, protocol)
         for port in sorted({row.socket.port for row in rows})[:2]:
             with kernel(answers) as connect:
-                found = sock_diag.find(protocol, port, connect=connect)
+                found = sock_diag.find_sockets(protocol, port, connect=connect)
             assert {row.socket for row in rows if row.socket.port == port} <= set(found)
             # Of one socket that was told of twice, the whole table has the first: here also one with another port.
             assert {row.inode for row in found} <= {row.socket.inode for row in rows}

@@ -47,10 +47,10 @@ def _tables(proc: Path, content: bytes, _kind: int) -> None:
             for row in rows:
                 _judge(row)
         for port in {row.socket.port for row in rows}:
-            assert all(row.port == port for row in proc_net.find(protocol, port, proc=str(proc)))
+            assert all(row.port == port for row in proc_net.find_sockets(protocol, port, proc=str(proc)))
     os.unlink(proc / "net" / "tcp")
     try:
-        proc_net.find("tcp", 80, proc=str(proc))
+        proc_net.find_sockets("tcp", 80, proc=str(proc))
     except LookupFailedError:
         return
     raise AssertionError("a missing table was read")
@@ -79,7 +79,7 @@ def _process(proc: Path, content: bytes, kind: int) -> None:
     assert found.pid == _PID
     _tell(found)
     processes.uids_of(_PID, proc=str(proc))
-    proc_stat.everyone(proc=str(proc))
+    proc_stat.read_all(proc=str(proc))
     (proc / "self").mkdir()
     (proc / "self" / "stat").write_bytes(_STAT)
     assert len(origin.ancestry(_PID, proc=str(proc))) <= 64

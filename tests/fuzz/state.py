@@ -15,7 +15,7 @@ from pathlib import Path
 from portguard.api import leases as api
 from portguard.config.find import ConfigText
 from portguard.errors import StateError
-from portguard.leases import assignments, directory, glance, table, take
+from portguard.leases import assignments, directory, quick_look, table, take
 from portguard.leases.table import Lease
 from portguard.model import Config
 from portguard.project import cache as configs
@@ -43,14 +43,14 @@ def fuzz(data: bytes) -> None:
 
 def _raw_table(content: bytes) -> None:
     state = emptied("state")
-    _stored(state, glance.name_of("k")).write_bytes(content)
+    _stored(state, quick_look.name_of("k")).write_bytes(content)
     _use_table(state, "k")
 
 
 def _made_table(content: bytes) -> None:
     state = emptied("state")
     key = kernel.host_key()
-    with _stored(state, glance.name_of(key)).open("wb") as file:
+    with _stored(state, quick_look.name_of(key)).open("wb") as file:
         file.write(_HEADER)
         for start in range(0, min(len(content), 64 * _ENTRY_SIZE), _ENTRY_SIZE):
             entry = content[start : start + _ENTRY_SIZE].ljust(_ENTRY_SIZE, b"\0")
@@ -91,7 +91,7 @@ def _leased(state: Path, key: str) -> dict[int, Lease]:
             assert_port(port)
             assert lease == found.lease(port)
             assert lease.kind in table.KINDS
-            assert glance.may_have(str(state), key, (port,))
+            assert quick_look.may_have(str(state), key, (port,))
         near = sorted({min(port + step, 65535) for port in all_of_them for step in (0, 1, 2)} | {1, 2})
         assert list(found.unleased(near)) == [port for port in near if port not in all_of_them]
     return all_of_them

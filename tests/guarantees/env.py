@@ -13,7 +13,7 @@ BREAKINGS = {
     "The same checkout": (
         Breaking(
             "two checkouts of one repository are one",
-            "project/numbers.py",
+            "project/checkout.py",
             "return (item.root, item.common, item.directory) == (checkout.root, checkout.common, checkout.directory)",
             "return item.common == checkout.common",
             [_TREES + "test_a_detached_head_changes_nothing", _TREES + "test_a_moved_worktree_meets_nobody"],
@@ -48,7 +48,7 @@ BREAKINGS = {
         ),
         Breaking(
             "numbers in a `.env` do not come back when the store is lost",
-            "project/load.py",
+            "project/env_file.py",
             "    if block is None or block.owner != checkout.root:\n        return {}\n    values",
             "    if block is None or block.owner:\n        return {}\n    values",
             ["cli/test_env_files.py::test_numbers_come_back_from_the_block"],

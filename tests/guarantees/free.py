@@ -106,8 +106,8 @@ BREAKINGS = {
         ),
         Breaking(
             "nobody tries to bind what is given",
-            "api/free.py",
-            "    error = probe.strict_probe(protocol, port)\n",
+            "system/probe.py",
+            "    error = strict_probe(protocol, port)\n",
             "    error = None\n",
             [_TWICE + "test_a_pool_that_is_too_small_gives_nothing_and_counts_every_reason"],
         ),

@@ -60,7 +60,7 @@ BREAKINGS = {
         Breaking(
             "the process that runs portguard is like any other",
             "rules/guard.py",
-            "    if number in me.ancestors:",
+            "    if number in caller.ancestors:",
             "    if number in ():",
             [_REFUSED, _REFUSALS + "test_what_portguard_runs_in"],
         ),
@@ -74,7 +74,7 @@ BREAKINGS = {
         Breaking(
             "portguard itself is like any other",
             "rules/guard.py",
-            "    if number == me.pid:",
+            "    if number == caller.pid:",
             "    if number == 0:",
             [_REFUSED],
         ),
@@ -95,15 +95,15 @@ BREAKINGS = {
         Breaking(
             "root may end other users' processes",
             "rules/guard.py",
-            "is_mine = all(uid in me.uids for uid in suspect.uids or ())",
-            "is_mine = 0 in me.uids or all(uid in me.uids for uid in suspect.uids or ())",
+            "is_mine = all(uid in caller.uids for uid in suspect.uids or ())",
+            "is_mine = 0 in caller.uids or all(uid in caller.uids for uid in suspect.uids or ())",
             [_REFUSALS + "test_another_users_server"],
         ),
         Breaking(
             "one of a process's three users is enough",
             "rules/guard.py",
-            "is_mine = all(uid in me.uids for uid in suspect.uids or ())",
-            "is_mine = any(uid in me.uids for uid in suspect.uids or ())",
+            "is_mine = all(uid in caller.uids for uid in suspect.uids or ())",
+            "is_mine = any(uid in caller.uids for uid in suspect.uids or ())",
             [_REFUSED],
         ),
         Breaking(
@@ -158,8 +158,8 @@ BREAKINGS = {
         Breaking(
             "what runs in a container is like any other, whose engine cannot be asked",
             "rules/guard.py",
-            "    if suspect.container_id is not None and suspect.container_id != me.container_id:",
-            "    if suspect.container_id is not None and me.container_id is not None:",
+            "    if suspect.container_id is not None and suspect.container_id != caller.container_id:",
+            "    if suspect.container_id is not None and caller.container_id is not None:",
             [_REFUSED],
         ),
         Breaking(
@@ -172,7 +172,7 @@ BREAKINGS = {
         Breaking(
             "a tree takes what portguard runs in",
             "holders/stop_plan.py",
-            "            (*self.me.ancestors, self.me.pid),\n",
+            "            (*self.caller.ancestors, self.caller.pid),\n",
             "            (),\n",
             [_REFUSALS + "test_a_tree_with_portguard_in_it"],
         ),
@@ -195,7 +195,7 @@ BREAKINGS = {
         Breaking(
             "a stranger's unit needs no name",
             "holders/stop_plan.py",
-            "            needs_name=not self._is_own_unit(unit, is_user_unit=holder.is_user_unit),\n",
+            "            needs_name=not self._is_own_unit(unit, is_user_unit=holder.user_unit),\n",
             "            needs_name=False,\n",
             [_REFUSALS + "test_a_strangers_unit_has_to_be_named"],
         ),

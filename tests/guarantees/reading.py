@@ -169,7 +169,7 @@ BREAKINGS = {
         Breaking(
             "a planted `.env` is believed",
             "project/load.py",
-            '    _believe(path, cwd, "set the variables in the environment instead")\n',
+            '    _require_trusted(path, cwd, "set the variables in the environment instead")\n',
             "",
             [_FIND + "test_a_planted_dotenv_is_refused"],
         ),

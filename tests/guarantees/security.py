@@ -87,7 +87,7 @@ BREAKINGS = {
         Breaking(
             "`lint` quotes what `check` does not",
             "api/lint.py",
-            "        error = outside.discreet(error, self._cwd, self._inside)\n",
+            "        error = redact.redacted(error, self._cwd, self._inside)\n",
             "",
             [_HOSTILE + "test_what_is_wrong_outside_is_not_quoted"],
         ),

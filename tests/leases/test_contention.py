@@ -20,7 +20,7 @@ import pytest
 import portguard
 from portguard.errors import LockTimeoutError
 from portguard.leases import files
-from portguard.leases.glance import name_of
+from portguard.leases.quick_look import name_of
 from portguard.leases.table import locked, readable
 from portguard.system import kernel
 from tests.amount import examples

@@ -42,7 +42,7 @@ TESTS = (
     "tests/rules",
     "tests/render/test_safe.py",
     "tests/leases/test_parts.py",
-    "tests/leases/test_glance.py",
+    "tests/leases/test_quick_look.py",
     "tests/api",
 )
 # All mistakes are made where one harms others; elsewhere a choice of so many a file, the same each time.

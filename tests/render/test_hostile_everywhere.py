@@ -114,7 +114,7 @@ def _others(evil: str, holders: tuple[Holder, ...], report: CheckReport) -> dict
     killed = KillReport((planned, refused), 1, (Note("x", evil),))
     failure = Failure("timeout", evil, evil)
     waited = WaitReport((WaitPort(evil, 8080, "tcp", ("*",), False, None, holders, failure),), 1)
-    lease = LeaseInfo(8080, ("tcp",), "run", evil, evil, evil, holders[0].processes[0], 1.0, None, True, is_gone=True)
+    lease = LeaseInfo(8080, ("tcp",), "run", evil, evil, evil, holders[0].processes[0], 1.0, None, True, gone=True)
     finding = Finding("env-drift", "error", evil, evil, Source(evil, 3), 1, evil)
     found = LintReport(evil, (evil, evil), (finding,), 0, 1)
     return {

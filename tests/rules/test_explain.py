@@ -20,7 +20,7 @@ CONTAINER = Container("docker", "ab" * 32, "shop-db-1", compose=Compose("shop", 
 
 def message(verdict: str = "conflict", cause: str = "listener", item: Declaration = WEB, **more: Any) -> str:
     """Return the sentence for a verdict, with these facts besides."""
-    facts: dict[str, Any] = {"holders": (), "twins": (), "errors": {}, "unprivileged_start": 1024, **more}
+    facts: dict[str, Any] = {"holders": (), "duplicates": (), "errors": {}, "unprivileged_start": 1024, **more}
     decision = Decision(verdict, cause)  # type: ignore[arg-type]  # words of the tests
     return explain.message(item, "tcp", decision, **facts)
 
@@ -97,11 +97,11 @@ LOW = WEB._replace(port=80)
             "3 replicas of web cannot share *:8080/tcp",
         ),
         (
-            lambda: message(cause="duplicate", twins=[TWIN, Declaration("9", 9, 9, Source(None, None))]),
+            lambda: message(cause="duplicate", duplicates=[TWIN, Declaration("9", 9, 9, Source(None, None))]),
             "*:8080/tcp is declared twice: web (portguard.toml:2) and api (compose.yaml:7) and 9",
         ),
         (
-            lambda: message(cause="duplicate", twins=[TWIN], holders=[HELD._replace(processes=(NODE,))]),
+            lambda: message(cause="duplicate", duplicates=[TWIN], holders=[HELD._replace(processes=(NODE,))]),
             (
                 "*:8080/tcp is declared twice: web (portguard.toml:2) and api (compose.yaml:7); "
                 "besides, node (pid 77, user ada) listens on 0.0.0.0:8080/tcp"
@@ -308,7 +308,7 @@ def held_by(*processes: Process, **changes: Any) -> list[Holder]:
         ("listener", held_by(NODE, unit="web.service"), 1000, "stop it: sudo systemctl stop web.service"),
         (
             "listener",
-            held_by(NODE, unit="web.service", is_user_unit=True),
+            held_by(NODE, unit="web.service", user_unit=True),
             1000,
             "stop it: systemctl --user stop web.service",
         ),

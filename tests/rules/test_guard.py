@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from portguard.model import Process, ProcessStat
-from portguard.rules.guard import Me, Suspect, owner_is_unknown, refuse, refuse_user, roots, top_of, tree_of
+from portguard.rules.guard import Caller, Suspect, owner_is_unknown, refuse, refuse_user, roots, top_of, tree_of
 
-ME = Me(pid=500, ancestors=(400, 300), uids=frozenset({1000}), euid=1000)
+ME = Caller(pid=500, ancestors=(400, 300), uids=frozenset({1000}), euid=1000)
 SERVER = Process(600, "node", "ada", "/usr/bin/node", "/home/ada/shop", 1.0, 550, 1000)
 
 
@@ -20,9 +20,9 @@ def suspect(**changed: object) -> Suspect:
     return Suspect(SERVER._replace(**changed), **({"uids": (1000,) * 3} | of_suspect))  # type: ignore[arg-type]
 
 
-def reason(item: Suspect, me: Me = ME, platform: str = "linux") -> str:
+def reason(item: Suspect, caller: Caller = ME, platform: str = "linux") -> str:
     """Return why it is refused, "" if it is not."""
-    refusal = refuse(item, me, 3000, platform=platform) or refuse_user(item, me)
+    refusal = refuse(item, caller, 3000, platform=platform) or refuse_user(item, caller)
     if refusal is not None:
         assert refusal.hint
     return refusal.reason if refusal is not None else ""
@@ -79,11 +79,11 @@ def test_refused(item: Suspect, expected: str) -> None:
 
 def test_where_users_have_names_only() -> None:
     """On Windows the name decides, and no name is no proof."""
-    me = ME._replace(uids=None, euid=None, user="HOST\\ada")
-    assert reason(suspect(user="HOST\\ada"), me, "win32") == ""
-    assert "another user's" in reason(suspect(user="HOST\\bob"), me, "win32")
-    assert "cannot be told" in reason(suspect(user=None), me, "win32")
-    assert "cannot be told" in reason(suspect(user=None), me._replace(user=None), "win32")
+    caller = ME._replace(uids=None, euid=None, user="HOST\\ada")
+    assert reason(suspect(user="HOST\\ada"), caller, "win32") == ""
+    assert "another user's" in reason(suspect(user="HOST\\bob"), caller, "win32")
+    assert "cannot be told" in reason(suspect(user=None), caller, "win32")
+    assert "cannot be told" in reason(suspect(user=None), caller._replace(user=None), "win32")
 
 
 def test_ssh_forwards_for_colima_on_macos_alone() -> None:
@@ -171,9 +171,9 @@ def test_parents_are_asked_first() -> None:
 # ---------------------------------------------------------------- word for word
 
 
-def refusal(item: Suspect, me: Me = ME, platform: str = "linux") -> tuple[str, str] | None:
+def refusal(item: Suspect, caller: Caller = ME, platform: str = "linux") -> tuple[str, str] | None:
     """Return the whole refusal, None where there is none."""
-    return refuse(item, me, 3000, platform=platform)
+    return refuse(item, caller, 3000, platform=platform)
 
 
 TERMINAL = "whoever works in it would lose everything that runs there"
@@ -318,12 +318,12 @@ def test_by_hand(uids: tuple[int, ...] | None, euid: int | None, command: str) -
 def test_users() -> None:
     """Whose a process is decides, with the reason and the next step; one user of ours among others is not enough."""
     unknown = ("whose process it is cannot be told", "look at it: ps -fp 600")
-    me = ME._replace(uids={1000, 7})
+    caller = ME._replace(uids={1000, 7})
 
-    assert refuse_user(suspect(uids=(1000, 7, 7)), me) is None
-    assert refuse_user(suspect(uids=None), me) == unknown
-    assert refuse_user(suspect(uids=(8,)), me) == ("it is another user's process", "if it is meant: sudo kill 600")
-    assert refuse_user(suspect(uids=(1000, 8, 1000)), me) == (
+    assert refuse_user(suspect(uids=(1000, 7, 7)), caller) is None
+    assert refuse_user(suspect(uids=None), caller) == unknown
+    assert refuse_user(suspect(uids=(8,)), caller) == ("it is another user's process", "if it is meant: sudo kill 600")
+    assert refuse_user(suspect(uids=(1000, 8, 1000)), caller) == (
         "it is another user's process",
         "if it is meant: sudo kill 600",
     )

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from portguard.model import Compose, Container
 from portguard.rules import ownership
-from portguard.rules.ownership import Us
+from portguard.rules.ownership import OwnStack
 
-US = Us("shop", "/home/a/shop", ("web", "db"))
+US = OwnStack("shop", "/home/a/shop", ("web", "db"))
 ID = "ab" * 32
 
 

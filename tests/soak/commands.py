@@ -21,7 +21,7 @@ from tests.soak.ledger import LOCKED, Call, Command, Grant, Numbers, Run
 from tests.worlds.processes import is_of_main
 
 DEADLINE = 60.0  # seconds; a command that has not ended then has at least been at work, or it hangs
-_CUT = 1 / 6  # of the commands
+_LONGEST_RECORDED = 1 / 6  # of the commands
 _RUN_CODE = 7  # of the command that is run
 _REFUSED = 125
 _SERVER = f"""
@@ -71,7 +71,11 @@ class Commander(Caller):
         self, kind: str, *words: object, allowed: Sequence[int] = (0,), cwd: Path | str = "/", may_cut: bool = True
     ) -> Done:
         """Run a command; note how it went, and any exit code and message that should not be."""
-        sent = self.random.choice((signal.SIGINT, signal.SIGKILL)) if may_cut and self.random.random() < _CUT else 0
+        sent = (
+            self.random.choice((signal.SIGINT, signal.SIGKILL))
+            if may_cut and self.random.random() < _LONGEST_RECORDED
+            else 0
+        )
         first, began = now(), time.monotonic()
         with subprocess.Popen(
             [*PORTGUARD, *map(str, words)],

@@ -26,7 +26,7 @@ def write(root: Path, files: Files) -> None:
 def project(root: Path, files: Files, environ: Mapping[str, str] | None = None, **options: Any) -> ComposeProject:
     """Write the files and read the project found in `root`."""
     write(root, files)
-    found = compose.find(str(root), environ or {})
+    found = compose.find_files(str(root), environ or {})
     assert found is not None
     return compose.read(found, environ or {}, **options)
 

@@ -127,7 +127,7 @@ def test_which_files(names: list[str], used: list[str], tmp_path: Path) -> None:
     """The first of the known names wins, and the first of the override names beside it; others are noted."""
     write(tmp_path, dict.fromkeys(names, "services: {}\n"))
 
-    found = compose.find(str(tmp_path), {})
+    found = compose.find_files(str(tmp_path), {})
 
     assert found is not None
     assert [os.path.basename(path) for path in found.paths] == used
@@ -138,7 +138,7 @@ def test_the_search_goes_upwards(tmp_path: Path) -> None:
     """From a folder inside, the nearest compose file upwards counts; the project is the folder it lies in."""
     write(tmp_path, {"App/compose.yaml": service("1:1"), "App/a/b/c.txt": "", "other/x.txt": ""})
 
-    found = compose.find(str(tmp_path / "App/a/b"), {})
+    found = compose.find_files(str(tmp_path / "App/a/b"), {})
 
     assert found is not None
     assert (found.directory, found.cwd) == (str(tmp_path / "App"), str(tmp_path / "App/a/b"))
@@ -147,7 +147,7 @@ def test_the_search_goes_upwards(tmp_path: Path) -> None:
 
 def test_no_file(tmp_path: Path) -> None:
     """Without a compose file up to the root there is none to find."""
-    assert compose.find(str(tmp_path), {}) is None
+    assert compose.find_files(str(tmp_path), {}) is None
 
 
 def test_compose_file_variable(tmp_path: Path) -> None:
@@ -203,7 +203,7 @@ def test_which_env_wins(tmp_path: Path) -> None:
         "sub/.env": "A=7011\nB=7012\n",
     }
     write(tmp_path, files)
-    found = compose.find(str(tmp_path / "sub"), {"A": "7021"})
+    found = compose.find_files(str(tmp_path / "sub"), {"A": "7021"})
     assert found is not None
 
     read = compose.read(found, {"A": "7021"})

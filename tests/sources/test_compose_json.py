@@ -70,7 +70,7 @@ def test_yaml_is_loaded_only_when_a_compose_file_is_read() -> None:
         "import sys\n"
         "sys.path.append(sys.argv[1])\n"
         "from portguard.sources import compose, dotenv\n"
-        "compose.find('/nowhere/at/all', {}); dotenv.assignments('A=1')\n"
+        "compose.find_files('/nowhere/at/all', {}); dotenv.assignments('A=1')\n"
         "print([name for name in sys.modules if name.split('.')[0] in ('yaml', 'json', 'typing', 'difflib')])"
     )
 

@@ -414,7 +414,7 @@ configs: {c: {file: ./c}}
 
 def resolve(root: Path, environ: dict[str, str]) -> ComposeProject:
     """Find and read the project in `root`."""
-    files = compose.find(str(root), environ)
+    files = compose.find_files(str(root), environ)
     assert files is not None
     return compose.read(files, environ)
 

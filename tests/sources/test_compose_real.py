@@ -34,7 +34,7 @@ def ours(root: Path, case: Case) -> Answer | str:
     """Return what portguard reads, or why it refuses."""
     cwd = str(root / case.cwd)
     try:
-        files: Any = [*case.named] if case.named else compose.find(cwd, case.environ)
+        files: Any = [*case.named] if case.named else compose.find_files(cwd, case.environ)
         assert files is not None
         found = compose.read(files, case.environ, profiles=case.profiles, cwd=cwd)
     except ConfigError as error:
@@ -150,6 +150,6 @@ def test_project_name_as_docker_compose_makes_it(folder: str, environ: dict[str,
         check=True,
     )  # fmt: skip
 
-    found = compose.find(str(place), environ)
+    found = compose.find_files(str(place), environ)
     assert found is not None
     assert compose.read(found, environ).name == done.stdout.strip()

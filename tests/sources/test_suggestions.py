@@ -390,7 +390,7 @@ def test_where_dev_containers_are_configured(tmp_path: Path) -> None:
         tmp_path / ".devcontainer" / "a" / "devcontainer.json",
         tmp_path / ".devcontainer" / "b" / "devcontainer.json",
     ]
-    assert devcontainer.find(str(tmp_path)) == ()
+    assert devcontainer.find_files(str(tmp_path)) == ()
     (tmp_path / ".devcontainer" / "c" / "devcontainer.json").mkdir(parents=True)
     (tmp_path / ".devcontainer" / "b" / "deeper").mkdir(parents=True)
     (tmp_path / ".devcontainer" / "b" / "deeper" / "devcontainer.json").write_text("{}")
@@ -398,7 +398,7 @@ def test_where_dev_containers_are_configured(tmp_path: Path) -> None:
         path.parent.mkdir(exist_ok=True)
         path.write_text('{"forwardPorts": [1]}')
 
-    assert devcontainer.find(str(tmp_path)) == tuple(map(str, wanted))
+    assert devcontainer.find_files(str(tmp_path)) == tuple(map(str, wanted))
     assert [devcontainer.read(str(path)) for path in wanted] == [
         (Suggestion("port-1", 1, Source(str(path), 1)),) for path in wanted
     ]

@@ -298,11 +298,11 @@ def is_in_the_way(listener: Listener, address: str) -> bool:
 
 
 def named_by_portguard(
-    protocol: Protocol, addresses: tuple[str, ...], port: int, *, everyone: bool
+    protocol: Protocol, addresses: tuple[str, ...], port: int, *, all_holders: bool
 ) -> tuple[set[int], bool]:
     """Return the pids of all processes of all holders, and whether portguard says that these are all."""
-    cause, rows = occupants(addresses, sockets.find(protocol, port, listeners_only=True))
-    found = holders.with_owners(rows, None, everyone=everyone)
+    cause, rows = occupants(addresses, sockets.find_sockets(protocol, port, listeners_only=True))
+    found = holders.with_owners(rows, None, all_holders=all_holders)
     assert cause == "listener"
     assert {holder.owner_status for holder in found} == {"known"}
     (is_complete,) = {holder.processes_complete for holder in found}
@@ -322,13 +322,13 @@ def _examine(seed: int) -> tuple[list[str], Counter[str]]:
         if by_inode.get(listener.inode, set()) != listener.pids:
             wrong.append(f"the world is not what it should be: {listener}: {by_inode.get(listener.inode)}")
     for (protocol, port), there in endpoints.items():
-        everywhere, is_sure = named_by_portguard(protocol, ("0.0.0.0", "::"), port, everyone=True)
+        everywhere, is_sure = named_by_portguard(protocol, ("0.0.0.0", "::"), port, all_holders=True)
         walked = set().union(*(by_inode[listener.inode] for listener in there))
         if (everywhere, is_sure) != (walked, is_whole):
             wrong.append(f"{protocol} {port}: portguard {everywhere}, /proc {walked}: {there}")
         for address in {listener.address for listener in there}:
-            exactly, _ = named_by_portguard(protocol, (address,), port, everyone=True)
-            soon, is_sure = named_by_portguard(protocol, (address,), port, everyone=False)
+            exactly, _ = named_by_portguard(protocol, (address,), port, all_holders=True)
+            soon, is_sure = named_by_portguard(protocol, (address,), port, all_holders=False)
             walked = set().union(*(by_inode[item.inode] for item in there if is_in_the_way(item, address)))
             if exactly != walked:
                 wrong.append(f"{protocol} {address} {port}: portguard {exactly}, /proc {walked}: {there}")
@@ -384,12 +384,12 @@ def _compare(plan: Plan, seed: int) -> tuple[list[str], int]:
         pids = dict((*world.owners, world.late))
         ports = [*random.Random(seed).choices([port for port, _ in world.owners], k=39), world.late[0]]
         inodes = {rows[port].inode for port in ports}
-        everyone = owners.find_everyone(inodes)
-        wrong = [] if owners.find(inodes).pids == everyone.pids else ["all at a time"]
+        everyone = owners.find_all_owners(inodes)
+        wrong = [] if owners.find_owners(inodes).pids == everyone.pids else ["all at a time"]
         stopped = 0
         for port in ports:
             inode = rows[port].inode
-            soon = owners.find({inode})
+            soon = owners.find_owners({inode})
             stopped += not soon.is_complete
             if not soon.pids[inode] == everyone.pids[inode] == (pids[port],):
                 wrong.append(f"port {port} of {pids[port]}: {soon.pids[inode]}, everyone {everyone.pids[inode]}")
@@ -410,7 +410,7 @@ def _compare_parts(plan: Plan) -> list[str]:
     wrong = []
     with inhabited(plan):
         inodes = {row.socket.inode for row in sockets.find_all(TCP, listeners_only=True)}
-        alone = owners.find_everyone(inodes)
+        alone = owners.find_all_owners(inodes)
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(owners, "_WORTH", 1)
             for name, told in (("answer", None), ("die", lambda *_: os._exit(1)), ("none", None)):
@@ -418,7 +418,7 @@ def _compare_parts(plan: Plan) -> list[str]:
                     patch.setattr(descriptors.Tables, "report_on", told)
                 if name == "none":
                     patch.setattr(os, "fork", _refuse)
-                if owners.find_everyone(inodes, processors=3) != alone:
+                if owners.find_all_owners(inodes, processors=3) != alone:
                     wrong.append(name)
     return wrong if len(alone.pids) >= 30 else ["too small a world"]
 
@@ -444,7 +444,7 @@ def test_a_socket_passed_to_a_stranger_is_the_one_that_may_be_missed() -> None:
         world.pass_on(opened, stays=True, offset=150)
         (listener,) = world.listeners
         return [
-            named_by_portguard(TCP, ("127.0.0.1",), listener.port, everyone=everyone) for everyone in (False, True)
+            named_by_portguard(TCP, ("127.0.0.1",), listener.port, all_holders=everyone) for everyone in (False, True)
         ], listener
 
     ((soon, is_sure), (everyone, is_surely_all)), listener = netns.run_in_netns(ask)
@@ -471,7 +471,7 @@ def test_what_root_opened_for_this_user_is_found_by_this_user() -> None:
         keep = (opened[0],)
         listener = world.note("alone", opened, {world.spawn(give_up_root, keep=keep)})
         netns.become(NOBODY)
-        return [find({listener.inode}) for find in (owners.find, owners.find_everyone)], listener
+        return [find({listener.inode}) for find in (owners.find_owners, owners.find_all_owners)], listener
 
     found, listener = netns.run_in_netns(ask)
     for each in found:
@@ -480,7 +480,7 @@ def test_what_root_opened_for_this_user_is_found_by_this_user() -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-@pytest.mark.parametrize("find", [owners.find, owners.find_everyone])
+@pytest.mark.parametrize("find", [owners.find_owners, owners.find_all_owners])
 def test_absent_proc_is_a_failed_lookup(find: Callable[..., descriptors.Owners], tmp_path: Path) -> None:
     """Without /proc the search says that it failed, instead of that nobody holds the socket."""
     with pytest.raises(LookupFailedError, match=re.escape(str(tmp_path))):
@@ -488,7 +488,7 @@ def test_absent_proc_is_a_failed_lookup(find: Callable[..., descriptors.Owners],
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-@pytest.mark.parametrize("find", [owners.find, owners.find_everyone])
+@pytest.mark.parametrize("find", [owners.find_owners, owners.find_all_owners])
 def test_unfinished_search_is_told(find: Callable[..., descriptors.Owners], tmp_path: Path) -> None:
     """A /proc that leaves out PID 1 hides processes: the search says that it has not seen everything."""
     for pid in ("self", "1", "77"):
@@ -513,7 +513,7 @@ if os.fork() == 0:
 while open("/proc/2/stat").read().rpartition(")")[2].split()[0] != "Z":
     time.sleep(0.01)
 from portguard.system import owners
-print(owners.find_everyone({1 << 40}).has_unreadable)
+print(owners.find_all_owners({1 << 40}).has_unreadable)
 os.write(writer, b".")
 """
 
@@ -529,7 +529,7 @@ def test_what_has_ended_hides_nothing(kind: str, is_open: bool) -> None:
 @pytest.mark.needs("hidepid", "pidns")
 def test_hidden_processes_are_missed_in_a_container_too() -> None:
     """Where PID 1 is this user's own, a /proc that hides others is known by its mount."""
-    code = "from portguard.system import owners; print(owners.find_everyone({1 << 40}).has_unreadable)"
+    code = "from portguard.system import owners; print(owners.find_all_owners({1 << 40}).has_unreadable)"
     for option, has_unreadable in (("hidepid=2", True), ("hidepid=0", False)):
         mounting = f'mount -t proc -o {option} proc /proc && exec "$@"'
         inside = ("unshare", "-m", "-p", "-f", "sh", "-c", mounting, "sh")
@@ -546,7 +546,7 @@ def test_a_holder_is_told_by_the_whole_number(tmp_path: Path) -> None:
     others = (471, 711, 47110, 14711)
     assert owners.is_held(77, 4711, proc=str(tmp_path))
     assert [inode for inode in others if owners.is_held(77, inode, proc=str(tmp_path))] == []
-    for find in (owners.find, owners.find_everyone):
+    for find in (owners.find_owners, owners.find_all_owners):
         assert find({4711, *others}, proc=str(tmp_path)).pids == {4711: (77,)} | dict.fromkeys(others, ())
 
 
@@ -557,8 +557,8 @@ def test_a_socket_without_holder_costs_the_whole_search(tmp_path: Path) -> None:
         (tmp_path / pid / "fd").mkdir(parents=True)
         (tmp_path / pid / "fd" / "0").symlink_to("/dev/null")
         (tmp_path / pid / "fd" / "3").symlink_to(f"socket:[{pid if pid.isdigit() else 1}]")
-    assert owners.find({99}, proc=str(tmp_path)) == ({99: ()}, False, True)
-    found = owners.find({120}, proc=str(tmp_path))
+    assert owners.find_owners({99}, proc=str(tmp_path)) == ({99: ()}, False, True)
+    found = owners.find_owners({120}, proc=str(tmp_path))
     assert found.pids == {120: (120,)}
     assert not found.is_complete
 

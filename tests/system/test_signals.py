@@ -23,7 +23,7 @@ import json, os, signal, socket, sys
 
 import psutil
 
-from portguard.holders import ending, find as holders, stop_plan as aims
+from portguard.holders import ending, find as holders, stop_plan
 from portguard.system import signals
 
 rounds = int(sys.argv[1])
@@ -108,13 +108,13 @@ for _ in range(rounds):
     settle("handle", innocent)
 
     victim = Child(port=0)
-    found = aims.Aims("/", os.environ, is_tree=False)
-    aim = found.aim(str(victim.port))
-    assert [member.handle.pid for deed in aim.deeds for member in deed.members] == [victim.pid], aim
+    planner = stop_plan.Planner("/", os.environ, is_tree=False)
+    plan = planner.plan(str(victim.port))
+    assert [member.handle.pid for step in plan.steps for member in step.members] == [victim.pid], plan
     innocent = swap(victim, victim.port)
-    for deed in aim.deeds:
-        ending.end(deed.members, lambda: False, force=True, grace=0.2)
-    found.close()
+    for step in plan.steps:
+        ending.end(step.members, lambda: False, force=True, grace=0.2)
+    planner.close()
     settle("plan", innocent)
 
     victim = Child(port=0)
@@ -128,12 +128,12 @@ for _ in range(rounds):
         return seen
 
     holders.with_owners = overtaken
-    found = aims.Aims("/", os.environ, is_tree=False)
-    aim = found.aim(str(victim.port))
+    planner = stop_plan.Planner("/", os.environ, is_tree=False)
+    plan = planner.plan(str(victim.port))
     holders.with_owners = search
-    for deed in aim.deeds:
-        ending.end(deed.members, lambda: False, force=True, grace=0.2)
-    found.close()
+    for step in plan.steps:
+        ending.end(step.members, lambda: False, force=True, grace=0.2)
+    planner.close()
     settle("search", innocents[0])
 print(json.dumps({"done": done, "wrong": wrong}))
 """
@@ -237,7 +237,7 @@ def test_who_has_let_go_of_the_socket_is_not_signalled() -> None:
     ) as server:
         assert server.stdin is not None
         assert server.stdout is not None
-        (row,) = sockets.find("tcp", int(server.stdout.readline()))
+        (row,) = sockets.find_sockets("tcp", int(server.stdout.readline()))
         handle = signals.take(server.pid)
         assert handle is not None
         member = ending.Member(handle, os.getpid(), row)

@@ -153,14 +153,14 @@ def _compare() -> list[str]:
     wrong = []
     states = set()
     for name, (protocol, port) in world.ports.items():
-        netlink = rows(sock_diag.find(protocol, port))
-        proc = rows(proc_net.find(protocol, port))
+        netlink = rows(sock_diag.find_sockets(protocol, port))
+        proc = rows(proc_net.find_sockets(protocol, port))
         other = [row for row in netlink if protocol == "udp" or row.state != "bound"]
         ss = sorted(by_ss.get((protocol, port), []))
         states |= {(protocol, row.state) for row in netlink}
         if not proc == other == ss:
             wrong.append(f"{name}: netlink {netlink}, /proc/net {proc}, ss {ss}")
-        listening = rows(sock_diag.find(protocol, port, listeners_only=True))
+        listening = rows(sock_diag.find_sockets(protocol, port, listeners_only=True))
         if listening != [row for row in netlink if protocol == "udp" or row.state == "listen"]:
             wrong.append(f"{name}: netlink {netlink}, listeners only {listening}")
     expected = {("tcp", state) for state in _SS_STATES.values() if state != "bound"}
@@ -183,7 +183,10 @@ def test_v6only_is_told_by_netlink() -> None:
     def ask() -> dict[str, tuple[bool | None, bool | None]]:
         world = World().build()
         return {
-            name: (sock_diag.find(*world.ports[name])[0].v6only, proc_net.find(*world.ports[name])[0].v6only)
+            name: (
+                sock_diag.find_sockets(*world.ports[name])[0].v6only,
+                proc_net.find_sockets(*world.ports[name])[0].v6only,
+            )
             for name in ("listen dual", "listen v6only", "listen v6", "listen v4", "udp dual", "udp v6")
         }
 
@@ -205,10 +208,12 @@ def test_psutil_agrees() -> None:
         wrong = []
         world = World().build()
         for name, (protocol, port) in world.ports.items():
-            found = {(row.address, row.state, row.pids) for row in sockets.find(protocol, port, platform="darwin")}
+            found = {
+                (row.address, row.state, row.pids) for row in sockets.find_sockets(protocol, port, platform="darwin")
+            }
             expected = {
                 (row.address, row.state, (os.getpid(),) if row.inode else ())
-                for row in sock_diag.find(protocol, port)
+                for row in sock_diag.find_sockets(protocol, port)
                 if protocol == "udp" or row.state != "bound"
             }
             if found != expected:
@@ -235,7 +240,7 @@ def _explain(netlink: bool) -> tuple[int, dict[str, Explained]]:
         users.deny_netlink()
     explained: dict[str, Explained] = {}
     for name, (protocol, port) in world.ports.items():
-        found = holders.find(protocol, ("0.0.0.0", "::"), port)
+        found = holders.find_holders(protocol, ("0.0.0.0", "::"), port)
         explained[name] = (
             found.cause,
             [(each.state, each.owner_status, [process.pid for process in each.processes]) for each in found.holders],
@@ -315,7 +320,7 @@ def test_crowd_of_connections_is_cut() -> None:
                 client.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 client.bind(("127.0.0.1", port))
                 client.connect(peer.getsockname())
-            found = holders.find("tcp", ("127.0.0.1",), port)
+            found = holders.find_holders("tcp", ("127.0.0.1",), port)
             return found.cause, len(found.holders)
 
     assert netns.run_in_netns(ask) == ("connection", 64)
@@ -353,9 +358,9 @@ def ask(function, *arguments, **options):
     except LookupFailedError as error:
         return error.message
 print(json.dumps([
-    ask(sock_diag.find, "tcp", {port}),
-    ask(sockets.find, "tcp", {port}),
-    ask(sockets.find, "tcp", {port}, proc="/nonexistent"),
+    ask(sock_diag.find_sockets, "tcp", {port}),
+    ask(sockets.find_sockets, "tcp", {port}),
+    ask(sockets.find_sockets, "tcp", {port}, proc="/nonexistent"),
 ]))"""
         listening = [["tcp", "127.0.0.1", port, "listen"]]
         assert _run_code(code, denied=False) == [listening] * 3
@@ -373,7 +378,7 @@ def test_nothing_to_read_is_one_error() -> None:
 from portguard.errors import LookupFailedError
 from portguard.system import sockets
 try:
-    sockets.find("tcp", 80)
+    sockets.find_sockets("tcp", 80)
 except LookupFailedError as error:
     print(error.message)
 """
@@ -390,11 +395,11 @@ def test_kernel_without_the_protocols_diagnosis(monkeypatch: pytest.MonkeyPatch)
     """
     monkeypatch.setitem(sock_diag._PROTOCOLS, "udp", 254)  # RFC 3692: for experiments
     with pytest.raises(LookupFailedError, match="No such file"):
-        sock_diag.find("udp", 9)
+        sock_diag.find_sockets("udp", 9)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         sock.bind(("127.0.0.1", 0))
         port = sock.getsockname()[1]
-        assert [row.address for row in sockets.find("udp", port)] == ["127.0.0.1"]
+        assert [row.address for row in sockets.find_sockets("udp", port)] == ["127.0.0.1"]
 
 
 @linux_only
@@ -402,12 +407,12 @@ def test_missing_ipv6_table_is_no_failure(tmp_path: Any) -> None:
     """A kernel without IPv6 has no tcp6; one without tcp has no tables at all."""
     (tmp_path / "net").mkdir()
     with pytest.raises(LookupFailedError, match="net/tcp: "):
-        proc_net.find("tcp", 80, proc=str(tmp_path))
+        proc_net.find_sockets("tcp", 80, proc=str(tmp_path))
     (tmp_path / "net" / "tcp").write_text(f"{_HEAD}\n{_LINE_V4}\n{_LINE_V4[:60]}\n")
-    assert proc_net.find("tcp", 0x1F90, proc=str(tmp_path)) == [
+    assert proc_net.find_sockets("tcp", 0x1F90, proc=str(tmp_path)) == [
         Socket("tcp", "127.0.0.1", 8080, "listen", None, 1000, 4711)
     ]
-    assert proc_net.find("tcp", 80, proc=str(tmp_path)) == []
+    assert proc_net.find_sockets("tcp", 80, proc=str(tmp_path)) == []
 
 
 # ---------------------------------------------------------------- nonsense
@@ -446,7 +451,7 @@ def test_nonsense_from_netlink_is_a_failed_lookup(data: bytes, protocol: Protoco
     middle = len(data) // 2
     answers = [_datagram(data[:middle]), _datagram(data[middle:])] if data[0] < 0x80 else [data]
     with kernel(answers) as connect, contextlib.suppress(LookupFailedError):
-        assert all(row.port == 80 for row in sock_diag.find(protocol, 80, connect=connect))
+        assert all(row.port == 80 for row in sock_diag.find_sockets(protocol, 80, connect=connect))
 
 
 @linux_only
@@ -469,7 +474,7 @@ def test_nonsense_from_netlink_is_a_failed_lookup(data: bytes, protocol: Protoco
 def test_each_nonsense_from_netlink_is_a_failed_lookup(answer: bytes) -> None:
     """Each kind of wrong answer is the one error of ours, and never an empty table."""
     with kernel([answer]) as connect, pytest.raises(LookupFailedError, match=r"^netlink sock_diag: "):
-        sock_diag.find("tcp", 80, connect=connect)
+        sock_diag.find_sockets("tcp", 80, connect=connect)
 
 
 @linux_only
@@ -479,12 +484,12 @@ def test_sense_from_netlink_is_read() -> None:
     payload = struct.pack("=BBBB", socket.AF_INET, 10, 0, 0) + source + struct.pack("=IIIII", 0, 0, 0, 1000, 4711)
     done = message(3, struct.pack("=i", 0))
     with kernel([message(20, payload) + done, done]) as connect:
-        assert sock_diag.find("tcp", 80, connect=connect) == [
+        assert sock_diag.find_sockets("tcp", 80, connect=connect) == [
             Socket("tcp", "127.0.0.1", 80, "listen", None, 1000, 4711)
         ]
     answers = [message(20, payload) + done, message(3, struct.pack("=i", -2))]
     with kernel(answers) as connect, pytest.raises(LookupFailedError, match="No such file"):
-        sock_diag.find("tcp", 80, connect=connect)
+        sock_diag.find_sockets("tcp", 80, connect=connect)
 
 
 @linux_only

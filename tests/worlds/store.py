@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from portguard.leases import directory, glance
+from portguard.leases import directory, quick_look
 from portguard.leases.table import Lease, nobody_is_known_dead, readable
 from portguard.system import kernel
 
@@ -20,7 +20,7 @@ class Files(NamedTuple):
     @property
     def table(self) -> Path:
         """The table of leases, and its lock."""
-        return self.state / glance.name_of(kernel.host_key())
+        return self.state / quick_look.name_of(kernel.host_key())
 
     @property
     def book(self) -> Path:

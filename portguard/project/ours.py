@@ -7,7 +7,7 @@ import os
 from portguard.errors import PortguardError
 from portguard.project.checkout import checkout_of, hash_of, is_in
 from portguard.project.records import directory_of
-from portguard.rules.ownership import Us
+from portguard.rules.ownership import OwnStack
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def _homes(environ: Mapping[str, str]) -> Iterator[str]:
             continue
 
 
-def find_us(project: Project, environ: Mapping[str, str]) -> Us:
+def own_stack(project: Project, environ: Mapping[str, str]) -> OwnStack:
     """Return which containers would be ours: those of this project's name and directory.
 
     Without readable compose files the name is what compose would make of the environment and the directory.
@@ -87,18 +87,18 @@ def find_us(project: Project, environ: Mapping[str, str]) -> Us:
     found = project.compose
     directory = directory_of(project)
     if found is not None:
-        return Us(found.name, os.path.realpath(found.working_dir), found.services)
+        return OwnStack(found.name, os.path.realpath(found.working_dir), found.services)
     environ = {**environ, **project.overlay}
     try:
-        files = compose.find(directory, environ)
+        files = compose.find_files(directory, environ)
         found = None if files is None else compose.read(files, environ)
     except PortguardError:
         found = None
     name = environ.get("COMPOSE_PROJECT_NAME", "") or os.path.basename(directory)
     name = own_name(project, compose.normalize_name(name) if found is None else found.name, environ)
     if found is not None:
-        return Us(name, os.path.realpath(found.working_dir), found.services)
-    return Us(name, os.path.realpath(directory), None)
+        return OwnStack(name, os.path.realpath(found.working_dir), found.services)
+    return OwnStack(name, os.path.realpath(directory), None)
 
 
 def name_of(project: Project, environ: Mapping[str, str]) -> str | None:
@@ -108,11 +108,11 @@ def name_of(project: Project, environ: Mapping[str, str]) -> str | None:
     from portguard.sources import compose_files  # only where numbers are given out
 
     try:
-        has_stack = project.compose is not None or compose_files.find(directory_of(project), environ) is not None
+        has_stack = project.compose is not None or compose_files.find_files(directory_of(project), environ) is not None
     except PortguardError:
         has_stack = True
     has_stack = has_stack or any(item.service for item in project.declarations)
-    return find_us(project, environ).name if has_stack else None
+    return own_stack(project, environ).name if has_stack else None
 
 
 def own_name(project: Project, base: str, environ: Mapping[str, str]) -> str:
