@@ -207,7 +207,7 @@ BREAKINGS = {
             ["rules/test_verdicts.py::test_ours_needs_everyone"],
         ),
     ),
-    "Owners are those": (
+    "The owners are those": (
         Breaking(
             "whoever holds a socket whose number begins like this one's is named",
             "system/owners.py",

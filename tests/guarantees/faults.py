@@ -7,7 +7,7 @@ from tests.guarantees.breaking import Breaking
 _CELL = "faults/test_faults.py::test_every_cell"
 
 BREAKINGS = {
-    "A call that the system refuses": (
+    "A system call that fails": (
         Breaking(
             "assignments that cannot be looked at pass for none",
             "leases/directory.py",

@@ -96,7 +96,7 @@ BREAKINGS = {
             [_SIGHT + "test_who_cannot_tell_where_they_are_have_no_lease"],
         ),
     ),
-    "What was printed was leased": (
+    "Every printed port": (
         Breaking(
             "the lease is not written",
             "leases/take.py",

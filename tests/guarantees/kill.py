@@ -12,7 +12,7 @@ _ENGINE = "engines/test_kill.py::"
 _WAIT = "cli/test_wait.py::"
 
 BREAKINGS = {
-    "Nobody else is signalled": (
+    "No other process is signalled": (
         Breaking(
             "a signal goes to the number, whoever has it by then",
             "system/signals.py",
@@ -56,7 +56,7 @@ BREAKINGS = {
             [_REFUSALS + "test_clients"],
         ),
     ),
-    "Refused are": (
+    "`kill` refuses": (
         Breaking(
             "the process that runs portguard is like any other",
             "rules/guard.py",

@@ -111,7 +111,7 @@ BREAKINGS = {
             [_HOSTILE + "test_endless_files"],
         ),
     ),
-    "Whatever is read from elsewhere": (
+    "Everything read from outside": (
         Breaking(
             "a port may be any number",
             "config/parse.py",
@@ -181,7 +181,7 @@ BREAKINGS = {
             [_FIND + "test_a_planted_compose_file_is_refused"],
         ),
     ),
-    "What is remembered": (
+    "A cached config": (
         Breaking(
             "the path alone is what a config is remembered by",
             "project/cache.py",

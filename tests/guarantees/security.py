@@ -19,7 +19,7 @@ def _known(breakings: tuple[Breaking, ...], *bugs: str) -> tuple[Breaking, ...]:
 
 _NOTHING_IN_A_CONFIG = reading.BREAKINGS["Nothing in a config"]
 _NO_FOREIGN_STRING = output.BREAKINGS["No foreign string"]
-_REMEMBERED = reading.BREAKINGS["What is remembered"]
+_REMEMBERED = reading.BREAKINGS["A cached config"]
 
 BREAKINGS = {
     "a hostile repository: code run": _known(
@@ -55,7 +55,7 @@ BREAKINGS = {
             [_REPLACE + "test_what_is_no_plain_file_is_refused"],
         ),
     ),
-    "a hostile repository: anything told of files outside": (
+    "a hostile repository: anything revealed of files outside": (
         Breaking(
             "what is wrong in a file outside is quoted",
             "project/redact.py",
@@ -122,7 +122,7 @@ BREAKINGS = {
             [_HOSTILE + "test_no_variable_that_changes_programs"],
         ),
     ),
-    "a hostile repository: a terminal that obeys it": _known(
+    "a hostile repository: control of a terminal": _known(
         _NO_FOREIGN_STRING, "the path of a config", "`who` prints branches", "errors are printed"
     ),
     "a hostile repository: more than a second or 100 MB": (
@@ -164,8 +164,8 @@ BREAKINGS = {
     "a hostile neighbour on the host: our config planted above us": _known(
         reading.BREAKINGS["A config that another user"], "what another user planted", "a planted compose file"
     ),
-    "a hostile neighbour on the host: a signal sent to somebody else": _known(
-        kill.BREAKINGS["Nobody else is signalled"], "a signal goes to the number"
+    "a hostile neighbour on the host: a signal sent to another process": _known(
+        kill.BREAKINGS["No other process is signalled"], "a signal goes to the number"
     ),
     "a hostile neighbour on the host: a file of ours followed through a link": (
         Breaking(
@@ -195,7 +195,7 @@ BREAKINGS = {
             ["render/test_hostile_everywhere.py::test_nothing_hostile_comes_out"],
         ),
     ),
-    "a hostile process or container: a word in a command that is printed": (
+    "a hostile process or container: a word in a printed command": (
         Breaking(
             "containers' names and labels are words of a command, whatever they are",
             "rules/ownership.py",
@@ -253,9 +253,9 @@ BREAKINGS = {
             [_PRIVATE + "test_environments_are_never_opened"],
         ),
         *_known(_NO_FOREIGN_STRING, "whatever calls itself docker-proxy"),
-        *_known(check.BREAKINGS["Owners are those"], "a long name takes"),
+        *_known(check.BREAKINGS["The owners are those"], "a long name takes"),
     ),
     "never sends a signal that you did not ask for": _known(
-        kill.BREAKINGS["Nobody else is signalled"], "a signal goes to the number", "another address"
+        kill.BREAKINGS["No other process is signalled"], "a signal goes to the number", "another address"
     ),
 }
