@@ -19,7 +19,8 @@ from tests.worlds.capabilities import find_program
 from tests.worlds.engine import docker_engine
 from tests.worlds.servers import plain_server
 
-DOCS = Path(__file__).parents[2] / "docs"
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
 PAGES = sorted(path.name for path in DOCS.glob("*.md"))
 BIN = str(Path(sys.executable).parent)
 
@@ -93,8 +94,30 @@ def shop(tmp_path: Path) -> Path:
 def test_every_page_is_followed() -> None:
     """A new page needs a test here."""
     # Of those without commands: the tables of the benchmarks are their output, and guarantees name tests that exist.
-    tried = {"compose.md", "hooks.md", "library.md", "reference.md", "worktrees.md"}
+    tried = {"architecture.md", "compose.md", "hooks.md", "library.md", "reference.md", "worktrees.md"}
     assert set(PAGES) == tried | {"benchmarks.md", "guarantees.md"}
+
+
+def test_the_architecture_page_names_what_exists() -> None:
+    """Every module and test that the page names is there, and its drawing has every room."""
+    text = (DOCS / "architecture.md").read_text()
+    named = set(re.findall(r"`([\w./]+\.py)`", text))
+    drawn = set(re.findall(r"^    (\w+)\[\"|--> (\w+)(?:\[|$)", text, re.MULTILINE))
+    rooms = {path.parent.name for path in (ROOT / "portguard").glob("*/__init__.py")}
+
+    assert len(named) >= 10
+    assert [name for name in sorted(named) if not any((ROOT / top / name).is_file() for top in ("", "portguard"))] == []
+    assert rooms - {room for pair in drawn for room in pair} == set()
+
+
+def test_the_project_has_one_address() -> None:
+    """The links of the package and the repository on the hooks page are the same place."""
+    urls = tomli.loads((ROOT / "pyproject.toml").read_text())["project"]["urls"]
+    config = next(block for block in blocks("hooks.md") if block.file == ".pre-commit-config.yaml")
+    (repository,) = yaml.safe_load(config.text)["repos"]
+
+    assert urls["Homepage"] == repository["repo"]
+    assert [url for url in urls.values() if not url.startswith(urls["Homepage"])] == []
 
 
 def test_the_reference_is_current() -> None:
