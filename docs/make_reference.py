@@ -10,7 +10,8 @@ import typer
 
 import portguard
 from portguard.cli.app import build
-from portguard.cli.main import COMMANDS
+from portguard.cli.command import COMMANDS, module_of
+from portguard.errors import EXIT_CODES
 from portguard.rules.lint import RULES
 
 if TYPE_CHECKING:
@@ -29,6 +30,8 @@ def page() -> str:
     parts = [
         "# Reference",
         "Made from the code by `python docs/make_reference.py`.",
+        "## Exit codes",
+        *_exit_codes(),
         "## Commands",
         *_commands(),
         "## Findings of lint",
@@ -41,8 +44,14 @@ def page() -> str:
     return "\n\n".join(parts) + "\n"
 
 
+def _exit_codes() -> Iterator[str]:
+    rows = [f"| {code} | {meaning} |" for code, meaning in EXIT_CODES.items()]
+    yield "\n".join(["| exit code | meaning |", "|---|---|", *rows])
+    yield "`portguard run` exits with the command's own code once the command has started."
+
+
 def _commands() -> Iterator[str]:
-    group: Any = typer.main.get_command(build(dict.fromkeys(COMMANDS, _nothing)))
+    group: Any = typer.main.get_command(build({name: module_of(name).COMMAND for name in COMMANDS}, _nothing))
     for name in sorted(group.commands):
         command = group.commands[name]
         context = typer.Context(command, info_name=f"portguard {name}")
@@ -60,7 +69,7 @@ def _option(parameter: Any) -> str:
     return f"| {names}{value} | {parameter.help or 'Show the help and exit.'} |"
 
 
-def _nothing(**_: object) -> int:
+def _nothing(*_: object, **__: object) -> int:
     return 0
 
 

@@ -1,32 +1,53 @@
-"""The exceptions portguard raises on purpose; anything else that escapes is a bug in portguard.
+"""The exit codes, and the exceptions portguard raises on purpose; any other exception is a bug in portguard.
 
     PortguardError
-      UsageError            asked wrongly                                    exit 2
-        ConfigError         the declarations cannot be used; all problems    exit 2
-      NoFreePortError       the pool is exhausted; counts per reason         exit 1
-      ConflictError         ports that are needed cannot be had               exit 1
-      NotFoundError         there is nothing of that name              exit 1
-      StateError            the lease store cannot be used                   exit 3
-        LockTimeoutError    somebody else holds its lock                     exit 3
-      ProbeError            no bind can be tried here at all                  exit 3
-      LookupFailedError     a look-up failed; leaves `api` only where it was the question      exit 3
-      OutputError           the answer could not be written                  exit 3
+      UsageError            a usage error                                                         USAGE
+        ConfigError         the declarations are invalid; lists every problem                     USAGE
+      NoFreePortError       the range has no free port; counts the reasons                        NO
+      ConflictError         required ports are not available                                      NO
+      NotFoundError         nothing has that name                                                 NO
+      StateError            the lease store is unusable                                           FAILED
+        LockTimeoutError    another process holds its lock                                        FAILED
+      ProbeError            no bind can be tried here at all                                      FAILED
+      LookupFailedError     a look-up failed; leaves `api` only if it was the question            FAILED
+      OutputError           the answer could not be written                                       FAILED
 
 No logic, no imports: every layer may raise these.
 """
 
 from __future__ import annotations
 
+OK = 0
+NO = 1
+USAGE = 2
+FAILED = 3
+BUG = 4
+INTERRUPTED = 130
+EXIT_CODES = {
+    OK: "yes: every port is free, or held by this project",
+    NO: "no: a conflict, unavailable, no free port, or a timeout",
+    USAGE: "usage or config error",
+    FAILED: "could not do it, or with --strict could not tell",
+    BUG: "a bug in portguard",
+    INTERRUPTED: "interrupted",
+}
+EXIT_ORDER = (BUG, USAGE, NO, FAILED, OK)  # the worst first: "could not tell" never masks "no"
+
+# Of `run` before its command starts; every other code is the command's own.
+RUN_FAILED = 125
+NOT_EXECUTABLE = 126
+NOT_FOUND = 127
+
 
 class PortguardError(Exception):
     """Base of all expected failures.
 
-    `code` is a stable identifier for scripts, `hint` the next step (or None), `exit_code` what the command exits with,
-    `messages` all that is wrong, a sentence each.
+    `code` is a stable identifier for scripts, `hint` the next step (or None), `exit_code` the command's exit code,
+    `messages` one sentence per problem.
     """
 
     code = "error"
-    exit_code = 3
+    exit_code = FAILED
 
     def __init__(self, message: str, hint: str | None = None) -> None:
         super().__init__(message)
@@ -36,17 +57,17 @@ class PortguardError(Exception):
 
 
 class UsageError(PortguardError):
-    """The question itself is wrong: an unknown name, a number that is no port, options that exclude each other."""
+    """The command line is wrong: an unknown name, a number that is not a port, options that exclude each other."""
 
     code = "usage"
-    exit_code = 2
+    exit_code = USAGE
 
 
 class ConfigError(UsageError):
-    """The configuration cannot be used.
+    """The configuration is invalid.
 
-    `messages` holds one `file:line:column: what` sentence for each mistake, in the order of the file. `env_files` are
-    those whose variables may be in them.
+    `messages` holds one `file:line:column: what` sentence per mistake, in the order of the file. `env_files` are the
+    files whose variables the sentences may quote.
     """
 
     code = "config"
@@ -58,17 +79,17 @@ class ConfigError(UsageError):
 
 
 class NoFreePortError(PortguardError):
-    """No port in the range can be given; the message counts why."""
+    """The range has no port to hand out; the message counts the reasons."""
 
     code = "no-free-port"
-    exit_code = 1
+    exit_code = NO
 
 
 class ConflictError(PortguardError):
-    """Ports that are to be used cannot be had; `messages` holds a sentence for each."""
+    """Required ports are not available; `messages` holds one sentence per port."""
 
     code = "conflict"
-    exit_code = 1
+    exit_code = NO
 
     def __init__(self, messages: tuple[str, ...], hint: str | None = None) -> None:
         super().__init__("\n".join(messages), hint)
@@ -76,14 +97,14 @@ class ConflictError(PortguardError):
 
 
 class NotFoundError(PortguardError):
-    """What was asked for is not there, although it might have been."""
+    """Nothing has the given name."""
 
     code = "not-found"
-    exit_code = 1
+    exit_code = NO
 
 
 class StateError(PortguardError):
-    """The lease store cannot be used: missing, unsafe, read-only, or of an unknown version."""
+    """The lease store is unusable: missing, unsafe, read-only, or of an unknown version."""
 
     code = "state"
 
@@ -95,18 +116,18 @@ class LockTimeoutError(StateError):
 
 
 class ProbeError(PortguardError):
-    """No test socket can be made or bound at all, for a reason that has nothing to do with the port."""
+    """No test socket can be created or bound at all, for a reason unrelated to the port."""
 
     code = "probe"
 
 
 class LookupFailedError(PortguardError):
-    """A look-up that only explains could not be made. The caller lowers its knowledge, never its verdict."""
+    """A look-up that only explains failed. The caller knows less, but never changes its verdict."""
 
     code = "lookup-failed"
 
 
 class OutputError(PortguardError):
-    """Standard output took no more, or a file that was to be written did not: closed early, full, not permitted."""
+    """Standard output or a file could not be written: closed early, full, or not permitted."""
 
     code = "output"

@@ -80,7 +80,7 @@ def check_project(
             chosen.append(target)
         else:
             chosen += targets.select(project.declarations, [target], where)
-    run = _Check(project, environ, is_strict=strict)
+    run = _Check(project, environ, strict=strict)
     ports = run.ports(chosen if asked else project.declarations)
     notes = (*project.notes, *run.unread(), *run.silent())
     return CheckReport(project.config, project.sources, ports, verdicts.exit_code(ports, strict=strict), notes)
@@ -101,10 +101,10 @@ class _Finding(NamedTuple):
 class _Check:
     """One run: what its entries share, each fact asked once and only when an entry needs it."""
 
-    def __init__(self, project: Project, environ: Mapping[str, str], *, is_strict: bool) -> None:
+    def __init__(self, project: Project, environ: Mapping[str, str], *, strict: bool) -> None:
         self._project = project
         self._environ = environ
-        self._is_strict = is_strict
+        self._strict = strict
         self._ephemeral: Range | None = kernel.ephemeral_range()
         self._duplicates = verdicts.duplicates(project.declarations)
         self._taken = {item.port for item in project.declarations}
@@ -157,7 +157,7 @@ class _Check:
         outcome = verdicts.combine(item.hosts, outcomes)
         failed = {address: error for address, error in errors.items() if outcomes[address] == outcome}
         if outcome not in ("busy", "no-permission"):
-            decision = verdicts.decide(outcome, "none", is_table_read=True, is_ours=False, is_strict=self._is_strict)
+            decision = verdicts.decide(outcome, "none", is_table_read=True, is_ours=False, strict=self._strict)
             return _Finding(port, decision, errors=failed)
         from portguard.holders.find import find_holders  # only when a port is busy
 
@@ -175,9 +175,7 @@ class _Check:
         else:
             holders, claims = self._explain(item, holders)
         is_ours = cause == "listener" and self._is_ours(item, holders, claims)
-        decision = verdicts.decide(
-            outcome, cause, is_table_read=is_table_read, is_ours=is_ours, is_strict=self._is_strict
-        )
+        decision = verdicts.decide(outcome, cause, is_table_read=is_table_read, is_ours=is_ours, strict=self._strict)
         is_no = decision.verdict in ("conflict", "unavailable")
         notes = self._engines.notes(port) if self._engines is not None and is_no else ()
         return _Finding(port, decision, holders, claims, failed, notes)
@@ -214,9 +212,7 @@ class _Check:
             claims = tuple(containers.claims(item, holders, self._get_us(), engines))
             if holders and all(claim.relation == "ours" for claim in claims):
                 note = Note("remote-engine", f"{where}: answered from its own table")
-                decision = verdicts.decide(
-                    "busy", "listener", is_table_read=True, is_ours=True, is_strict=self._is_strict
-                )
+                decision = verdicts.decide("busy", "listener", is_table_read=True, is_ours=True, strict=self._strict)
                 return _Finding(port, decision, holders, claims, notes=(note,))
             taken.extend(holders[:1])
         notes = (Note("remote-engine", f"{where}: a bind here says nothing about its ports"), *engines.notes(first))

@@ -41,7 +41,7 @@ def env(
     policy = NumberPolicy("take", isolated, unread=unread)
     project = load(config, cwd, environ, policy)
     chosen = movable(project, names)
-    if move or not project.is_isolated:
+    if move or not project.isolated:
         busy = strangers(project, chosen, environ)
         if busy and move:
             moved = {port.name: port.port for port in busy}
@@ -80,8 +80,8 @@ def report(project: Project, chosen: Sequence[Declaration], environ: Mapping[str
     if name is not None:
         variables["COMPOSE_PROJECT_NAME"] = name
     checkout = project.checkout or checkout_of(directory_of(project))
-    notes = project.notes if project.is_isolated else (*project.notes, *map(_moved, _drifted(ports)))
-    return EnvReport(project.config, checkout, project.is_isolated, ports, variables, notes)
+    notes = project.notes if project.isolated else (*project.notes, *map(_moved, _drifted(ports)))
+    return EnvReport(project.config, checkout, project.isolated, ports, variables, notes)
 
 
 def conflict(busy: Sequence[PortReport], command: str) -> ConflictError:

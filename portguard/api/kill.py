@@ -9,6 +9,7 @@ import os
 import sys
 import time
 
+from portguard import errors
 from portguard.errors import LookupFailedError, UsageError
 from portguard.holders import ending, find
 from portguard.holders.stop_plan import Planner, keys_of, rows_of, typed
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 _SETTLE = 0.3  # seconds in which a freed port must stay free
 _SETTLE_WATCHED = 2.0  # the same, where something might start its holder again
 _STEP = 0.05  # seconds
-_EXIT_CODES = {"planned": 0, "freed": 0, "unknown": 3}
+_EXIT_CODES = {"planned": errors.OK, "freed": errors.OK, "unknown": errors.FAILED}
 
 
 def kill(
@@ -60,7 +61,7 @@ def kill(
     environ = os.environ if environ is None else environ
     if tree and not proc_stat.read_all():
         raise LookupFailedError("no table of processes can be read here", "leave out --tree")
-    found = Planner(cwd_or_root(cwd), environ, is_tree=tree)
+    found = Planner(cwd_or_root(cwd), environ, tree=tree)
     try:
         plans = [found.plan(text) for text in dict.fromkeys(map(str, ports))]
         notes = tuple(dict.fromkeys(note for plan in plans for note in found.engines.notes(plan.target.port)))
@@ -77,23 +78,23 @@ def kill(
                 ]
                 return _report(declined, notes)
             names.update(more)
-        return _report(_Executor(found, environ, is_tree=tree, is_forced=force).carry_out(plans, names), notes)
+        return _report(_Executor(found, environ, tree=tree, force=force).carry_out(plans, names), notes)
     finally:
         found.close()
 
 
 def _report(ports: Sequence[KillPort], notes: tuple[Note, ...]) -> KillReport:
-    return KillReport(tuple(ports), verdicts.worst(_EXIT_CODES.get(port.status, 1) for port in ports), notes)
+    return KillReport(tuple(ports), verdicts.worst(_EXIT_CODES.get(port.status, errors.NO) for port in ports), notes)
 
 
 class _Executor:
     """Doing it: what its ports share is done once."""
 
-    def __init__(self, found: Planner, environ: Mapping[str, str], *, is_tree: bool, is_forced: bool) -> None:
+    def __init__(self, found: Planner, environ: Mapping[str, str], *, tree: bool, force: bool) -> None:
         self._found = found
         self._environ = environ
-        self._is_tree = is_tree
-        self._is_forced = is_forced
+        self._tree = tree
+        self._force = force
 
     def carry_out(self, plans: Sequence[StopPlan], names: Collection[str]) -> list[KillPort]:
         """Do what was decided, as far as the names are confirmed, and return what came of it."""
@@ -135,15 +136,15 @@ class _Executor:
             name, is_user_unit = step.unit
             failure = units.stop(name, self._environ, is_user_unit=is_user_unit)
             return [] if failure is None else [f"{name} could not be stopped: {failure}"]
-        is_tree = self._is_tree and len(step.members) > 1
+        tree = self._tree and len(step.members) > 1
 
         def is_done() -> bool:
             try:
-                return not is_tree and not any(keys_of(plan.old) & keys_of(rows_of(plan.target)) for plan in plans)
+                return not tree and not any(keys_of(plan.old) & keys_of(rows_of(plan.target)) for plan in plans)
             except LookupFailedError:
                 return False
 
-        return ending.end(step.members, is_done, force=self._is_forced)
+        return ending.end(step.members, is_done, force=self._force)
 
     def _outcome(self, plan: StopPlan, end: float, failures: Sequence[str]) -> KillPort:
         """Look at the port until then, so as to see it taken again, and tell what became of it."""
@@ -193,11 +194,11 @@ class _Executor:
     def _why_still(self, plan: StopPlan) -> str:
         """Return the next step for a port that is held by the socket that was there before."""
         members = [member.handle for step in plan.steps for member in step.members]
-        if not self._is_forced and any(map(signals.is_running, members)):
-            command = again([plan.port.target], force=True, tree=self._is_tree)
+        if not self._force and any(map(signals.is_running, members)):
+            command = again([plan.port.target], force=True, tree=self._tree)
             return f"it has not ended within {ending.GRACE:g} s; end it at once: {command}"
         if members and not any(map(signals.is_running, members)):
-            command = again([plan.port.target], force=self._is_forced, tree=self._is_tree)
+            command = again([plan.port.target], force=self._force, tree=self._tree)
             return f"somebody else has it from the one that has ended: {command}"
         return f"see what it is: portguard who {typed(plan.port.target)}"
 
@@ -205,8 +206,8 @@ class _Executor:
         """Return the next step for a port that somebody has taken anew."""
         for process in holder.processes:
             top = self._found.top(process)
-            if top != process.pid and not self._is_tree:
-                command = again([plan.port.target], force=self._is_forced, tree=True)
+            if top != process.pid and not self._tree:
+                command = again([plan.port.target], force=self._force, tree=True)
                 return f"{self._found.name_of(top)} (pid {top}) starts it again; end both: {command}"
             above = process.parent_pid or 0
             suspect = self._found.suspect(above)
@@ -217,7 +218,7 @@ class _Executor:
     def _unconfirmed(self, port: KillPort, action: KillAction) -> KillPort:
         message = f"{port.message}: this {action.kind} is not this project's; its full name has to be repeated"
         name = action.name if action.name.isprintable() else (action.id or "")[:12]
-        command = again([port.target], force=self._is_forced, tree=self._is_tree, confirm=[name])
+        command = again([port.target], force=self._force, tree=self._tree, confirm=[name])
         return port._replace(status="refused", message=message, hint=f"if it is meant: {command}")
 
 
@@ -227,13 +228,11 @@ def _unknown(port: KillPort, reason: str, failures: Sequence[str]) -> KillPort:
     return port._replace(status="unknown", message=told, hint=f"see: portguard check {typed(port.target)}")
 
 
-def again(
-    targets: Sequence[str], *, force: bool, tree: bool, confirm: Collection[str] = (), is_agreed: bool = False
-) -> str:
-    """Return the command for these targets with these options; `is_agreed`: one that does not ask."""
+def again(targets: Sequence[str], *, force: bool, tree: bool, confirm: Collection[str] = (), yes: bool = False) -> str:
+    """Return the command for these targets with these options; `yes`: one that does not ask."""
     import shlex  # only where there is something more to do
 
-    flags = {"--yes": is_agreed, "--force": force, "--tree": tree}
+    flags = {"--yes": yes, "--force": force, "--tree": tree}
     named = [word for name in confirm for word in ("--confirm", shlex.quote(name))]
     options = [option for option, is_set in flags.items() if is_set]
     return " ".join(["portguard kill", *options, *named, *map(typed, targets)])

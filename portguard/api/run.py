@@ -56,15 +56,15 @@ def prepare(
     config: str | None = None,
     isolated: bool = False,
     move: bool = False,
-    held: bool = True,
-    passed: bool = False,
+    no_hold: bool = False,
+    pass_fd: bool = False,
     cwd: str | None = None,
     environ: Mapping[str, str] | None = None,
 ) -> Ready:
     """Check and take what is declared, or what these names declare, for the command this process is about to become.
 
-    `held`: keep TCP ports bound for it, where a hold does not block its server; `passed`: hand it listening sockets
-    instead. Raises RefusedError when a port cannot be had, and what `env.env` raises.
+    TCP ports stay bound for the command, where a hold does not block its server, unless `no_hold`. `pass_fd` passes
+    it listening sockets instead. Raises RefusedError if a port is not available, and what `env.env` raises.
     """
     environ = os.environ if environ is None else environ
     policy = NumberPolicy("take", isolated, is_exported=True)
@@ -81,7 +81,8 @@ def prepare(
     if blocked.ports:
         raise RefusedError(blocked, "have it moved: portguard run --move" if movable else None)
     told = env.report(project, [item for item in chosen if item.env is not None], environ)
-    return _PortTaker(project, chosen, {**environ, **told.variables}, told.notes).ready(held=held, passed=passed)
+    taker = _PortTaker(project, chosen, {**environ, **told.variables}, told.notes)
+    return taker.ready(no_hold=no_hold, pass_fd=pass_fd)
 
 
 def become(command: Sequence[str], ready: Ready) -> int:
@@ -130,12 +131,12 @@ class _PortTaker:
         self._before: dict[int, Lease] = {}  # what somebody had for a while
         self._here = project.checkout or checkout_of(directory_of(project))
 
-    def ready(self, *, held: bool, passed: bool) -> Ready:
+    def ready(self, *, no_hold: bool, pass_fd: bool) -> Ready:
         """Take everything, or nothing: whatever goes wrong, what was taken is given back."""
         try:
             self._lease()
-            sockets = self._listen() if passed else ()
-            if held and not passed and hold.IS_POSSIBLE:
+            sockets = self._listen() if pass_fd else ()
+            if not no_hold and not pass_fd and hold.IS_POSSIBLE:
                 self._hold()
         except BaseException:
             self._release()

@@ -9,6 +9,7 @@ import os
 import sys
 import time
 
+from portguard import errors
 from portguard._namedtuple import NamedTuple
 from portguard.errors import LookupFailedError, UsageError
 from portguard.model import Failure, WaitPort, WaitReport
@@ -31,7 +32,7 @@ _LONGEST_PAUSE = 2.0
 _SHARE = 80  # a pause is at least so many times as long as the processor was used for the look before it: 1.2 %
 _HOLDERS_SHOWN = 64  # on one port
 _NOT_HERE = ("not-local", "no-family")
-_EXIT_CODES = {"probe": 3}  # of what could not be told; every other failure is a no
+_EXIT_CODES = {"probe": errors.FAILED}  # every other failure is a NO
 
 
 def wait(
@@ -72,7 +73,7 @@ def wait(
 
 
 def _exit_code(port: WaitPort) -> int:
-    return 0 if port.failure is None else _EXIT_CODES.get(port.failure.code, 1)
+    return errors.OK if port.failure is None else _EXIT_CODES.get(port.failure.code, errors.NO)
 
 
 def until(

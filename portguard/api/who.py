@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
-from portguard.errors import LookupFailedError, UsageError
+from portguard.errors import NO, OK, LookupFailedError, UsageError
 from portguard.holders import find
 from portguard.holders.containers import Engines
 from portguard.model import PROTOCOLS, Background, Note, WhoPort, WhoReport
@@ -37,7 +37,7 @@ def who(*ports: str | int, all_holders: bool = False, environ: Mapping[str, str]
     environ = os.environ if environ is None else environ
     engines = Engines(environ)
     found = tuple(_who(str(port), engines, environ, all_holders=all_holders) for port in ports)
-    return WhoReport(found, verdicts.worst(0 if port.holders else 1 for port in found))
+    return WhoReport(found, verdicts.worst(OK if port.holders else NO for port in found))
 
 
 def _who(text: str, engines: Engines, environ: Mapping[str, str], *, all_holders: bool) -> WhoPort:

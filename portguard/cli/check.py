@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from portguard.api import check as api
 from portguard.cli import output
+from portguard.cli.command import CONFIG, JSON, Command, Option, arguments
 from portguard.errors import OutputError
 from portguard.rules.verdicts import worst
 
@@ -13,28 +14,48 @@ if TYPE_CHECKING:
 
     from portguard.model import CheckReport
 
+COMMAND = Command(
+    "look",
+    "Check whether every declared port can be bound right now.\n\n"
+    "Exits 0 if every port is free or held by this project, 1 if not.",
+    (
+        CONFIG,
+        Option("output_format", ("--format",), "text (default), json, github or sarif.", str, "text", "FORMAT"),
+        JSON,
+        Option("quiet", ("--quiet", "-q"), "Print no text; the exit code is the answer."),
+        Option("strict", ("--strict",), "Count ports held by this project as conflicts; fail on unknown."),
+        Option("compose_config", ("--compose-config",), "Let `docker compose config` resolve the compose files."),
+    ),
+    arguments("targets", "NAME|PORT[/udp]|ADDRESS:PORT", "Declared names, or any ports. Default: every declared port."),
+    (
+        ("portguard check && docker compose up", "check what the project declares, then start it"),
+        ("portguard check 3000 127.0.0.1:5432 53/udp", "check any ports; no config needed"),
+        ("portguard check web --json", "check one declared port, for a program"),
+    ),
+)
+
 
 def run(
     *,
     targets: Sequence[str],
     config: str | None,
     as_json: bool,
-    is_quiet: bool,
-    is_strict: bool,
-    is_by_compose: bool,
+    quiet: bool,
+    strict: bool,
+    compose_config: bool,
     output_format: str = "text",
 ) -> int:
     """Check, say what was found, return the exit code; `as_json` is another spelling of the format "json".
 
-    `is_quiet` leaves out what people read: the text and the messages. What a program asked for it gets.
+    `quiet` leaves out what people read: the text and the messages. What a program asked for it gets.
     """
     asked = output.checked_format(output_format)
     kind = "json" if as_json else asked
-    report = api.check(*targets, config=config, strict=is_strict, compose_config=is_by_compose)
+    report = api.check(*targets, config=config, strict=strict, compose_config=compose_config)
     try:
-        if not is_quiet:
+        if not quiet:
             _message(report, kind)
-        if not is_quiet or kind != "text":
+        if not quiet or kind != "text":
             _answer(report, kind)
     except OutputError as error:
         output.message(f"portguard: {error.message}\n")

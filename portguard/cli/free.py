@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from portguard.api import free as api
 from portguard.cli import output
-from portguard.errors import UsageError
+from portguard.cli.command import JSON, Command, Option
+from portguard.errors import OK, UsageError
 from portguard.model import PROTOCOLS
 from portguard.rules.ranges import DYNAMIC
 
@@ -15,16 +16,37 @@ if TYPE_CHECKING:
     from portguard.model import Protocol
     from portguard.rules.ranges import Range
 
+COMMAND = Command(
+    "share",
+    "Print free ports, one per line, that no other caller will get.",
+    (
+        Option("count", ("--count", "-n"), "How many ports.", int, 1, "N"),
+        Option("tcp", ("--tcp",), "Free for TCP."),
+        Option("udp", ("--udp",), "Free for UDP."),
+        Option("both", ("--both",), "Free for both (default)."),
+        Option("within", ("--range",), "Choose from this range. Default: 49152-65535.", str, None, "A-B"),
+        Option("ttl", ("--ttl",), "How long no other caller gets the port.", int, api.DEFAULT_TTL, "SECONDS"),
+        Option("no_lease", ("--no-lease",), "Do not lease the port: another caller may get it too."),
+        Option("hold", ("--hold",), "Keep it leased and bound for this long (TCP, Linux).", int, None, "SECONDS"),
+        JSON,
+    ),
+    examples=(
+        ("PORT=$(portguard free) npm run dev", "start a server on a free port"),
+        ("portguard free -n 3 --tcp", "print three ports, free for TCP"),
+        ("portguard free --range 50000-50999 --ttl 300", "choose from a range, for five minutes"),
+    ),
+)
+
 
 def run(
     *,
     count: int,
-    is_tcp: bool,
-    is_udp: bool,
-    is_both: bool,
+    tcp: bool,
+    udp: bool,
+    both: bool,
     within: str | None,
     ttl: int,
-    is_unleased: bool,
+    no_lease: bool,
     hold: int | None,
     as_json: bool,
 ) -> int:
@@ -33,10 +55,10 @@ def run(
     try:
         report = api.hand_out(
             count,
-            protocols=_protocols(is_tcp=is_tcp, is_udp=is_udp, is_both=is_both),
+            protocols=_protocols(tcp=tcp, udp=udp, both=both),
             within=_range(within),
             ttl=ttl if hold is None else hold,
-            lease=not is_unleased,
+            lease=not no_lease,
             cwd=None,
             environ=None,
             hold=hold is not None,
@@ -49,20 +71,20 @@ def run(
         if as_json:
             from portguard.render import documents  # json costs 0.7 x the interpreter's start
 
-            output.answer(documents.document("free", 0, documents.free(report)))
+            output.answer(documents.document("free", OK, documents.free(report)))
         else:
             output.answer("".join(f"{port.port}\n" for port in report.ports))
     except BaseException:
         for step in undo:
             step()
         raise
-    return 0
+    return OK
 
 
-def _protocols(*, is_tcp: bool, is_udp: bool, is_both: bool) -> Sequence[Protocol]:
-    if is_both or is_tcp == is_udp:
+def _protocols(*, tcp: bool, udp: bool, both: bool) -> Sequence[Protocol]:
+    if both or tcp == udp:
         return PROTOCOLS
-    return ("tcp",) if is_tcp else ("udp",)
+    return ("tcp",) if tcp else ("udp",)
 
 
 def _range(text: str | None) -> Range:

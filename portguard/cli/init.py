@@ -4,25 +4,33 @@ from __future__ import annotations
 
 from portguard.api import init as api
 from portguard.cli import output
+from portguard.cli.command import JSON, Command, Option
+from portguard.errors import OK
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+COMMAND = Command(
+    "declare",
+    "Write a portguard.toml from what the repository already declares.",
+    (Option("force", ("--force",), "Overwrite an existing one."), JSON),
+)
 
-def run(*, is_forced: bool, as_json: bool) -> int:
+
+def run(*, force: bool, as_json: bool) -> int:
     """Write a `portguard.toml`, say from what; return the exit code."""
     from portguard.api.here import shown, working_directory
     from portguard.render import text
     from portguard.render.safe import safe
 
-    report = api.init(force=is_forced)
+    report = api.init(force=force)
     output.message(text.notes(report.notes))
     if as_json:
         from portguard.render import documents  # json costs 0.7 x the interpreter's start
 
-        output.answer(documents.document("init", 0, _data(report)))
-        return 0
+        output.answer(documents.document("init", OK, _data(report)))
+        return OK
     here = working_directory(None)
     lines = [
         f"{safe(shown(path, here))}: {count} port{'' if count == 1 else 's'}"
@@ -30,7 +38,7 @@ def run(*, is_forced: bool, as_json: bool) -> int:
     ]
     lines.append(f"{'written' if report.was_written else 'unchanged'}: {safe(report.path)}")
     output.answer("\n".join(lines) + "\n")
-    return 0
+    return OK
 
 
 def _data(report: api.InitReport) -> dict[str, Any]:

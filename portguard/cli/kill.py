@@ -7,6 +7,7 @@ import sys
 
 from portguard.api import kill as api
 from portguard.cli import output
+from portguard.cli.command import JSON, Command, Option, arguments
 from portguard.errors import UsageError
 from portguard.render import kill as render
 from portguard.render import text
@@ -18,47 +19,65 @@ if TYPE_CHECKING:
 
     from portguard.model import KillReport
 
+COMMAND = Command(
+    "act",
+    "Stop what listens on a port and nothing else, or say why not.\n\n"
+    "Containers are stopped through their engine and systemd units through systemd. Exits 0 if every port was freed, "
+    "1 if one was not or had nothing to stop, 3 if the port could not be checked afterwards.",
+    (
+        Option("yes", ("--yes", "-y"), "Skip the prompt (only your own processes and this project's)."),
+        Option("dry_run", ("--dry-run",), "Only show what would be stopped."),
+        Option("force", ("--force",), "Send SIGKILL if the port is still held after SIGTERM."),
+        Option("tree", ("--tree",), "Also stop the supervisor in the same checkout and everything it runs."),
+        Option(
+            "confirm", ("--confirm",), "Full name of another project's container or unit to stop.", list, (), "NAME"
+        ),
+        JSON,
+    ),
+    arguments("ports", "PORT[/udp]|ADDRESS:PORT", "Ports; TCP unless given.", is_required=True),
+)
+
 
 def run(
     *,
     ports: Sequence[str],
-    is_agreed: bool,
-    is_dry: bool,
-    is_forced: bool,
-    is_tree: bool,
-    names: Sequence[str],
+    yes: bool,
+    dry_run: bool,
+    force: bool,
+    tree: bool,
+    confirm: Sequence[str],
     as_json: bool,
 ) -> int:
     """Show what would be stopped, ask, stop it, and say what became of the ports; return the exit code."""
     report = api.kill(
         *ports,
-        force=is_forced,
-        tree=is_tree,
-        confirm=names,
-        dry_run=is_dry,
-        ask=None if is_agreed else lambda plan: _ask(plan, names, is_forced=is_forced, is_tree=is_tree),
+        force=force,
+        tree=tree,
+        confirm=confirm,
+        dry_run=dry_run,
+        ask=None if yes else lambda plan: _ask(plan, confirm, force=force, tree=tree),
     )
     output.message(text.notes(report.notes))
     if as_json:
         from portguard.render import documents  # json costs 0.7 x the interpreter's start
 
-        output.answer(documents.document("kill", report.exit_code, documents.kill(report, is_dry=is_dry)))
-    elif is_dry:
+        output.answer(documents.document("kill", report.exit_code, documents.kill(report, dry_run=dry_run)))
+    elif dry_run:
         output.answer(render.plan(report, colour=output.wants_colour()))
     else:
         output.answer(render.outcome(report, colour=output.wants_colour()))
     return report.exit_code
 
 
-def _ask(plan: KillReport, names: Sequence[str], *, is_forced: bool, is_tree: bool) -> tuple[str, ...] | None:
+def _ask(plan: KillReport, confirm: Sequence[str], *, force: bool, tree: bool) -> tuple[str, ...] | None:
     """Show the plan and ask; return the names that were typed, None for no. Raises UsageError without a terminal."""
     output.message(render.plan(plan, colour=False))
     if not _is_terminal(sys.stdin) or not _is_terminal(sys.stderr):
         wanted = [port.target for port in plan.ports]
-        command = api.again(wanted, force=is_forced, tree=is_tree, confirm=names, is_agreed=True)
+        command = api.again(wanted, force=force, tree=tree, confirm=confirm, yes=True)
         raise UsageError("nothing was stopped: there is no terminal to ask on", command)
     actions = [action for port in plan.ports for action in port.actions]
-    strangers = dict.fromkeys(action.name for action in actions if action.needs_name and action.name not in names)
+    strangers = dict.fromkeys(action.name for action in actions if action.needs_name and action.name not in confirm)
     typed_names = [
         name
         for name in strangers

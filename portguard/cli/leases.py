@@ -7,7 +7,8 @@ import time
 
 from portguard.api import leases as api
 from portguard.cli import output
-from portguard.errors import UsageError
+from portguard.cli.command import JSON, Command, Option, arguments
+from portguard.errors import OK, UsageError
 from portguard.render import leases as render
 
 TYPE_CHECKING = False
@@ -16,18 +17,33 @@ if TYPE_CHECKING:
 
 ACTIONS = ("list", "release", "prune")
 
+COMMAND = Command(
+    "share",
+    "List the ports that were handed out, or release them.",
+    (
+        Option("all_", ("--all",), "release: all of this checkout's ports."),
+        Option("dry_run", ("--dry-run",), "prune: only show what would be released."),
+        JSON,
+    ),
+    arguments(
+        "words",
+        "[list | release PORT|NAME... | prune]",
+        "Default: list. prune: release the ports of checkouts that no longer exist.",
+    ),
+)
 
-def run(*, words: Sequence[str], is_all: bool, is_dry: bool, as_json: bool) -> int:
+
+def run(*, words: Sequence[str], all_: bool, dry_run: bool, as_json: bool) -> int:
     """List what is handed out, or give it back; print it, return the exit code."""
     action, *targets = words or ("list",)
     if action not in ACTIONS:
         raise UsageError(f"`leases` has no {action!r}", f"portguard leases, or with one of: {', '.join(ACTIONS[1:])}")
     if targets and action != "release":
         raise UsageError(f"`leases {action}` takes no {targets[0]!r}", f"portguard leases {action}")
-    if is_all and action != "release":
+    if all_ and action != "release":
         step = "portguard leases" if action == "list" else f"portguard leases {action}"
         raise UsageError("--all goes with `leases release` alone, and gives back all of this checkout's", step)
-    if is_dry and action != "prune":
+    if dry_run and action != "prune":
         raise UsageError(f"--dry-run does not go with `leases {action}`", "portguard leases prune --dry-run")
     home = os.environ.get("HOME", "")
     if action == "list":
@@ -35,15 +51,15 @@ def run(*, words: Sequence[str], is_all: bool, is_dry: bool, as_json: bool) -> i
         told = render.leases(found, home, now=time.time(), colour=output.wants_colour(), width=output.width())
         nothing = "nothing is handed out"
     else:
-        found = api.release(*targets, everything=is_all) if action == "release" else api.prune(dry=is_dry)
+        found = api.release(*targets, everything=all_) if action == "release" else api.prune(dry=dry_run)
         told = render.given_back(found, home)
         nothing = "nothing to give back"
     if as_json:
         from portguard.render import documents  # json costs 0.7 x the interpreter's start
 
-        output.answer(documents.document("leases", 0, documents.leases(found)))
+        output.answer(documents.document("leases", OK, documents.leases(found)))
     elif told:
         output.answer(told)
     else:
         output.message(f"{nothing}\n")
-    return 0
+    return OK

@@ -7,6 +7,8 @@ import os
 
 from portguard.api import listing as api
 from portguard.cli import output
+from portguard.cli.command import JSON, Command, Option
+from portguard.errors import OK
 from portguard.model import PROTOCOLS
 
 TYPE_CHECKING = False
@@ -15,26 +17,41 @@ if TYPE_CHECKING:
 
     from portguard.model import Protocol
 
+COMMAND = Command(
+    "look",
+    "List what listens on this host, and who is behind it.",
+    (
+        Option("all_", ("--all",), "Also list connections, as a separate table."),
+        Option("tcp", ("--tcp",), "Only TCP."),
+        Option("udp", ("--udp",), "Only UDP."),
+        Option("v4", ("-4",), "Only IPv4 sockets."),
+        Option("v6", ("-6",), "Only IPv6 sockets, including dual-stack ones."),
+        Option("mine", ("--mine",), "Only sockets of your own processes."),
+        Option("by_project", ("--by-project",), "In text, one table per compose project or checkout."),
+        JSON,
+    ),
+)
+
 
 def run(
     *,
-    is_all: bool,
-    is_tcp: bool,
-    is_udp: bool,
-    is_v4: bool,
-    is_v6: bool,
-    is_mine: bool,
-    is_by_project: bool,
+    all_: bool,
+    tcp: bool,
+    udp: bool,
+    v4: bool,
+    v6: bool,
+    mine: bool,
+    by_project: bool,
     as_json: bool,
 ) -> int:
     """List, print what was found, return the exit code. That nothing listens is an answer too."""
     gc.disable()  # what is made here stays until the end, and there can be tens of thousands of it
     found = api.list_ports(
-        protocols=_protocols(is_tcp=is_tcp, is_udp=is_udp),
-        families=(4, 6) if is_v4 == is_v6 else (4,) if is_v4 else (6,),
-        connections=is_all,
-        mine=is_mine,
-        brief=not (as_json or is_by_project),
+        protocols=_protocols(tcp=tcp, udp=udp),
+        families=(4, 6) if v4 == v6 else (4,) if v4 else (6,),
+        connections=all_,
+        mine=mine,
+        brief=not (as_json or by_project),
         processors=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1,
     )
     from portguard.render import text  # not when the table cannot be read
@@ -43,20 +60,20 @@ def run(
     if as_json:
         from portguard.render import documents  # json costs 0.7 x the interpreter's start
 
-        output.answer(documents.document("list", 0, documents.listing(found)))
-        return 0
+        output.answer(documents.document("list", OK, documents.listing(found)))
+        return OK
     from portguard.render import listing  # not in JSON
 
-    projects = api.projects_of(found) if is_by_project else None
+    projects = api.projects_of(found) if by_project else None
     told = listing.listing(found, colour=output.wants_colour(), width=output.width(), projects=projects)
     if told:
         output.answer(told)
     else:
         output.message("nothing listens\n")
-    return 0
+    return OK
 
 
-def _protocols(*, is_tcp: bool, is_udp: bool) -> Sequence[Protocol]:
-    if is_tcp == is_udp:
+def _protocols(*, tcp: bool, udp: bool) -> Sequence[Protocol]:
+    if tcp == udp:
         return PROTOCOLS
-    return ("tcp",) if is_tcp else ("udp",)
+    return ("tcp",) if tcp else ("udp",)

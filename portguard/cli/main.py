@@ -8,18 +8,16 @@ from __future__ import annotations
 import os
 import sys
 
-from portguard.errors import PortguardError
+from portguard.cli import plain
+from portguard.cli.command import COMMANDS, module_of
+from portguard.errors import BUG, FAILED, INTERRUPTED, RUN_FAILED, USAGE, PortguardError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Any
 
-COMMANDS = ("check", "env", "free", "info", "init", "kill", "leases", "lint", "list", "run", "schema", "wait", "who")
-ANNOTATED = ("check", "lint")  # whose `--format` has github and sarif; that of `env` means something else by github
-BUG = 4
-INTERRUPTED = 130
-RUN_FAILED = 125  # of `run` before its command starts, whose codes are all others
+ANNOTATED = ("check", "lint")  # whose `--format` has github and sarif; for `env`, github means another format
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -38,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def console() -> None:
     """Run the command line of this process, and end it with the exit code.
 
-    At once: taking the interpreter apart, module by module, would last as long as the answer took.
+    Exit at once: a normal shutdown takes as long as the command itself.
     """
     code = main()
     for stream in (sys.stdout, sys.stderr):
@@ -46,38 +44,29 @@ def console() -> None:
             if stream is not None:
                 stream.flush()
         except (OSError, ValueError):
-            sys.exit(code)  # whatever the interpreter makes of it
+            sys.exit(code)  # the interpreter reports it
     if "threading" in sys.modules:
-        sys.exit(code)  # somebody may have left a thread, or something else to do at the end
+        sys.exit(code)  # a thread, or an exit handler, may have work left
     os._exit(code)
 
 
 def _code(words: Sequence[str], code: int) -> int:
-    """Return the exit code for a failure of our own; those of `run` are its command's but for one."""
+    """Return the exit code of a failure of our own; `run` has one for all, the others are its command's."""
     return RUN_FAILED if words[:1] == ["run"] else code
 
 
 def _run(words: Sequence[str]) -> int:
     if "_PORTGUARD_COMPLETE" not in os.environ:
-        from portguard.cli import plain
-
-        plainly = plain.parse(words)
-        if plainly is not None:
-            command, values = plainly
-            return _command(command)(**values)
+        call = plain.parse(words)
+        if call is not None:
+            name, values = call
+            code: int = module_of(name).run(**values)
+            return code
     return _run_typer(words)
 
 
-def _command(name: str) -> Callable[..., int]:
-    """Return the function of a command: `run` of the module that is called like it."""
-    module = __import__(f"portguard.cli.{name}", fromlist=["run"])  # importlib's own function loads warnings
-    run: Callable[..., int] = module.run
-    return run
-
-
 def _run_typer(words: Sequence[str]) -> int:
-    import contextlib  # Typer has them all
-    import functools
+    import contextlib  # Typer has both
     import io
 
     import typer  # 13 x the interpreter's start
@@ -90,55 +79,55 @@ def _run_typer(words: Sequence[str]) -> int:
     chosen: list[Callable[[], int]] = []
 
     def choose(name: str, **values: Any) -> int:
-        chosen.append(functools.partial(_command(name), **values))
+        chosen.append(lambda: module_of(name).run(**values))
         return 0
 
-    # Typer only reads the line and words its help; that can be written or not is told as of every other answer.
-    app = build({name: functools.partial(choose, name) for name in COMMANDS})
-    said, complaint = io.StringIO(), io.StringIO()
+    # Typer only parses the line and writes its help into memory, so that a full disk is reported as for every answer.
+    app = build({name: module_of(name).COMMAND for name in COMMANDS}, choose)
+    help_text, complaint = io.StringIO(), io.StringIO()
     result: object = 0
     try:
-        with contextlib.redirect_stdout(said), contextlib.redirect_stderr(complaint):
+        with contextlib.redirect_stdout(help_text), contextlib.redirect_stderr(complaint):
             result = app(args=list(words), prog_name="portguard", standalone_mode=False)
     except usage_error as error:
         error.show(file=complaint)
-        code = _code(words, 2)
+        code = _code(words, USAGE)
         output.message(_printable(complaint.getvalue()))
         _answer(words, code, "usage", [error.format_message()], None)
         return code
     except SystemExit as end:  # of the shells' completion
         result = end.code
     output.message(complaint.getvalue())
-    if said.getvalue():
-        output.answer(said.getvalue())
+    if help_text.getvalue():
+        output.answer(help_text.getvalue())
     return chosen[0]() if chosen else result if isinstance(result, int) else 0
 
 
 def _printable(text: str) -> str:
-    """Return Typer's words, in which the command line's own may come from anywhere."""
+    """Return Typer's message; the arguments it quotes may contain anything."""
     from portguard.render.safe import safe  # only on the way out
 
     return "\n".join(line if line.isprintable() else safe(line) for line in text.split("\n"))
 
 
 def _fail(words: Sequence[str], exit_code: int, code: str, messages: Sequence[str], hint: str | None) -> int:
-    """Say what went wrong: a document on standard output where one was asked for, sentences on standard error."""
-    is_told = False
+    """Report a failure: sentences on standard error, and a document on standard output if one was requested."""
+    is_written = False
     try:
         from portguard.cli import output  # only on the way out
         from portguard.render import text  # only on the way out
 
         output.message(text.error(messages, hint))
-        is_told = True
+        is_written = True
         _answer(words, exit_code, code, messages, hint)
-    except (OSError, MemoryError, ImportError):  # where nothing more can be loaded, the bare sentence is left
-        if not is_told:
+    except (OSError, MemoryError, ImportError):  # nothing more can be loaded: only the bare sentence
+        if not is_written:
             os.write(2, "".join(f"portguard: {message}\n" for message in messages).encode("ascii", "backslashreplace"))
     return exit_code
 
 
 def _out_of_resources(error: Exception) -> bool:
-    """Whether the system had no descriptor or no memory left: nobody's mistake, and none of ours."""
+    """Whether the system has no descriptors or memory left, which is not a bug."""
     import errno  # only on the way out
 
     if isinstance(error, ImportError):  # dlopen(3): the file's name, and what was refused
@@ -151,7 +140,7 @@ def _bug(words: Sequence[str], error: Exception) -> int:
     if _out_of_resources(error):
         reason = (error.strerror if isinstance(error, OSError) else str(error)) or "out of memory"
         hint = "see what is exhausted: ulimit -a"
-        return _fail(words, _code(words, 3), "system", [f"the system has not enough left for this: {reason}"], hint)
+        return _fail(words, _code(words, FAILED), "system", [f"out of system resources: {reason}"], hint)
     from portguard import __version__  # only on the way out
 
     if os.environ.get("PORTGUARD_DEBUG") == "1":
@@ -170,7 +159,7 @@ def _bug(words: Sequence[str], error: Exception) -> int:
 
 
 def _wanted_format(words: Sequence[str], command: str | None) -> str:
-    """Return the format that was asked for, as far as it has a way to tell a failure, else "text"."""
+    """Return the requested format if it can express a failure, else "text"."""
     from itertools import pairwise  # only on the way out
 
     ours = words[: words.index("--")] if "--" in words else words
@@ -186,7 +175,7 @@ def _wanted_format(words: Sequence[str], command: str | None) -> str:
 
 
 def _answer(words: Sequence[str], exit_code: int, code: str, messages: Sequence[str], hint: str | None) -> None:
-    """Tell a failure on standard output too, where the format that was asked for has a way to."""
+    """Report a failure on standard output too, if the requested format can express it."""
     command = next((word for word in words if not word.startswith("-")), None)
     wanted = _wanted_format(words, command)
     if wanted == "text":
@@ -200,11 +189,11 @@ def _answer(words: Sequence[str], exit_code: int, code: str, messages: Sequence[
         from portguard.render import documents  # only on the way out
 
         errors = [documents.error(code, message, hint) for message in messages]
-        told = documents.document(command, exit_code, documents.empty(command), errors)
+        answer = documents.document(command, exit_code, documents.empty(command), errors)
     else:
-        told = _annotated(wanted, code, messages, hint)
+        answer = _annotated(wanted, code, messages, hint)
     with contextlib.suppress(OutputError):
-        output.answer(told)
+        output.answer(answer)
 
 
 def _annotated(wanted: str, code: str, messages: Sequence[str], hint: str | None) -> str:

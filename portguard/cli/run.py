@@ -7,20 +7,41 @@ import os
 
 from portguard.api import run as api
 from portguard.cli import output
-from portguard.cli.main import RUN_FAILED
-from portguard.errors import UsageError
+from portguard.cli.command import CONFIG, ISOLATED, JSON, MOVE, Command, Option, arguments
+from portguard.errors import NOT_EXECUTABLE, NOT_FOUND, RUN_FAILED, UsageError
 from portguard.render import text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-NOT_EXECUTABLE = 126
-NOT_FOUND = 127
 _NEXT_STEPS = {
     errno.EACCES: "let it be executed: chmod +x FILE (a directory cannot be)",
     errno.ENOEXEC: "name its interpreter in its first line, as in #!/bin/sh, or in front: portguard run -- sh FILE",
 }
+
+COMMAND = Command(
+    "act",
+    "Check and reserve the ports, then run a command with them.\n\n"
+    "The command finds its ports in the environment. portguard exits with the command's code; "
+    f"{RUN_FAILED} if portguard fails first, {NOT_EXECUTABLE} if the command is not executable, "
+    f"{NOT_FOUND} if it is not found.",
+    (
+        CONFIG,
+        ISOLATED,
+        MOVE,
+        Option("no_hold", ("--no-hold",), "Do not keep the ports bound: for servers without SO_REUSEADDR."),
+        Option("pass_fd", ("--pass-fd",), "Pass listening sockets to the command, with LISTEN_FDS."),
+        JSON._replace(help="If the command does not start, print why as one JSON document."),
+    ),
+    arguments("names", "[NAME]... -- COMMAND", "Declared names. Default: every declared port."),
+    (
+        ("portguard run -- npm start", "check and reserve every declared port, then start the server"),
+        ("portguard run web -- npm start", "only the port declared as web"),
+        ("portguard run --move -- docker compose up", "move ports someone else holds to new numbers first"),
+    ),
+    takes_command=True,
+)
 
 
 def run(
@@ -28,19 +49,17 @@ def run(
     names: Sequence[str],
     command: Sequence[str],
     config: str | None,
-    is_isolated: bool,
-    is_moving: bool,
-    is_unheld: bool,
-    is_passing: bool,
+    isolated: bool,
+    move: bool,
+    no_hold: bool,
+    pass_fd: bool,
     as_json: bool,
 ) -> int:
     """Check and take the ports, and become the command; returns only when that fails."""
     if not command:
         raise UsageError("there is no command to run", "write it after two dashes: portguard run -- npm start")
     try:
-        ready = api.prepare(
-            *names, config=config, isolated=is_isolated, move=is_moving, held=not is_unheld, passed=is_passing
-        )
+        ready = api.prepare(*names, config=config, isolated=isolated, move=move, no_hold=no_hold, pass_fd=pass_fd)
     except api.RefusedError as error:
         if as_json:
             from portguard.render import documents  # json costs 0.7 x the interpreter's start

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from portguard.cli import output
+from portguard.cli.command import JSON, Command
+from portguard.errors import OK
+
+COMMAND = Command("declare", "Print the JSON Schema of portguard.toml.", (JSON,))
 
 
 def run(*, as_json: bool) -> int:
@@ -18,6 +22,6 @@ def run(*, as_json: bool) -> int:
 
         from portguard.render import documents
 
-        text = documents.document("schema", 0, {"schema": json.loads(text)})
+        text = documents.document("schema", OK, {"schema": json.loads(text)})
     output.answer(text)
-    return 0
+    return OK

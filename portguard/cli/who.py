@@ -6,10 +6,28 @@ import os
 
 from portguard.api import who as api
 from portguard.cli import output
+from portguard.cli.command import JSON, Command, Option, arguments
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+COMMAND = Command(
+    "look",
+    "Show who holds a port, why, and what started it.",
+    (
+        Option(
+            "all_holders", ("--all-holders",), "Search every process, even unrelated ones that were passed the socket."
+        ),
+        JSON,
+    ),
+    arguments("ports", "PORT[/udp]|ADDRESS:PORT", "Ports; both protocols unless given.", is_required=True),
+    (
+        ("portguard who 5432", "show the process, container or unit, and what started it"),
+        ("portguard who 127.0.0.1:8080", "show only who receives connections to that address"),
+        ("portguard who 53/udp --json", "print one JSON document"),
+    ),
+)
 
 
 def run(*, ports: Sequence[str], all_holders: bool, as_json: bool) -> int:

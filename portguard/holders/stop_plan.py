@@ -59,10 +59,10 @@ class StopPlan(NamedTuple):
 class Planner:
     """One run: what its ports share, each fact asked once."""
 
-    def __init__(self, cwd: str, environ: Mapping[str, str], *, is_tree: bool) -> None:
+    def __init__(self, cwd: str, environ: Mapping[str, str], *, tree: bool) -> None:
         self._cwd = cwd
         self._environ = environ
-        self._is_tree = is_tree
+        self._tree = tree
         self.engines = Engines(environ)
         self.caller = _caller(environ)
         self._handles: dict[int, Handle | None] = {}
@@ -229,7 +229,7 @@ class Planner:
         members = {process.pid: row for process in holder.processes}
         tops = dict.fromkeys(self.top(process) for process in holder.processes)
         wanted: dict[int, Socket | None] = dict.fromkeys(members, row)
-        if self._is_tree:
+        if self._tree:
             wanted = {pid: members.get(pid) for top in tops for pid in guard.tree_of(top, rows)} | wanted
         found = []
         for pid, socket in wanted.items():

@@ -91,9 +91,9 @@ def _with_own_numbers(
             resolved.append(item._replace(origin="lease", moved_by="this checkout's lease"))
         else:
             resolved.append(item)
-    is_isolated = project.is_isolated or (looked.is_isolated and (bool(looked.ports) or policy.mode == "take"))
+    isolated = project.isolated or (looked.isolated and (bool(looked.ports) or policy.mode == "take"))
     notes = (*project.notes, *block_notes(block, path, checkout, project, policy), *looked.notes)
-    return project._replace(checkout=checkout, is_isolated=is_isolated, overlay=overlay, notes=notes), resolved
+    return project._replace(checkout=checkout, isolated=isolated, overlay=overlay, notes=notes), resolved
 
 
 def _read(files: ComposeFiles, environ: Mapping[str, str], *, by_compose: bool) -> ComposeProject:

@@ -135,9 +135,7 @@ def _resolved(project: Project, environ: Mapping[str, str], policy: NumberPolicy
     found = own.find_numbers(
         project.declarations, checkout, environ, policy, taken=taken, explicit=explicit, preferred=preferred
     )
-    project = project._replace(
-        checkout=checkout, is_isolated=found.is_isolated, notes=(*project.notes, *notes, *found.notes)
-    )
+    project = project._replace(checkout=checkout, isolated=found.isolated, notes=(*project.notes, *notes, *found.notes))
     answers = [numbers.resolve(item, environ, dotenv or {}, where, found.ports) for item in project.declarations]
     problems = tuple(answer for answer in answers if isinstance(answer, str))
     if problems:

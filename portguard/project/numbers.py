@@ -30,7 +30,7 @@ class Numbers(NamedTuple):
     """A checkout's own numbers by the names of declarations."""
 
     ports: dict[str, int]
-    is_isolated: bool
+    isolated: bool
     notes: tuple[Note, ...] = ()
 
 
@@ -69,11 +69,11 @@ def find_numbers(
     try:
         own = _own(known(environ), checkout)
     except StateError as error:
-        if policy.mode == "take" and (checkout.is_linked or policy.is_isolated or policy.moved):
+        if policy.mode == "take" and (checkout.is_linked or policy.isolated or policy.moved):
             raise
         return Numbers({}, False, (Note("leases", f"this checkout's own numbers could not be read: {error.message}"),))
-    is_isolated = bool(firsts) and (
-        checkout.is_linked or policy.is_isolated or any(item.kind == "isolated" for item in own.values())
+    isolated = bool(firsts) and (
+        checkout.is_linked or policy.isolated or any(item.kind == "isolated" for item in own.values())
     )
     ports = {name: item.port for name, item in own.items()}
     moved = {
@@ -85,11 +85,11 @@ def find_numbers(
     wanted = [
         first
         for first in firsts
-        if first.name in moved or (is_isolated and first.name not in ports and first.name not in explicit)
+        if first.name in moved or (isolated and first.name not in ports and first.name not in explicit)
     ]
     notes: tuple[Note, ...] = ()
     if wanted and policy.mode != "look":
-        chooser = _Chooser(checkout, environ, taken, {} if moved else preferred, "isolated" if is_isolated else "moved")
+        chooser = _Chooser(checkout, environ, taken, {} if moved else preferred, "isolated" if isolated else "moved")
         if policy.mode == "take":
             ports |= chooser.take(wanted, moved)
         else:
@@ -99,7 +99,7 @@ def find_numbers(
                 notes = (Note("leases", f"this checkout has no number yet: {error.message}"),)
     return Numbers(
         {item.name: ports[first.name] for first in firsts if first.name in ports for item in groups[first.env or ""]},
-        is_isolated,
+        isolated,
         notes,
     )
 

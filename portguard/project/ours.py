@@ -103,7 +103,7 @@ def own_stack(project: Project, environ: Mapping[str, str]) -> OwnStack:
 
 def name_of(project: Project, environ: Mapping[str, str]) -> str | None:
     """Return the compose project name that keeps an isolated checkout's stack apart; None where it needs none."""
-    if not project.is_isolated:
+    if not project.isolated:
         return None
     from portguard.sources import compose_files  # only where numbers are given out
 
@@ -120,7 +120,7 @@ def own_name(project: Project, base: str, environ: Mapping[str, str]) -> str:
 
     It is the same however often it is asked for.
     """
-    if not project.is_isolated or project.checkout is None or environ.get("COMPOSE_PROJECT_NAME"):
+    if not project.isolated or project.checkout is None or environ.get("COMPOSE_PROJECT_NAME"):
         return base
     base = base or "project"  # a directory's name may have no letter that compose takes
     suffix = f"-{hash_of(project.checkout, 'compose') & 0xFFFFFF:06x}"

@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 class NumberPolicy(NamedTuple):
     """How far to go for numbers: `look` at those there are, `predict` those there would be, or `take` them.
 
-    `is_isolated`: the checkout shall have its own although it is no linked worktree. `moved` are declarations that
+    `isolated`: the checkout shall have its own although it is no linked worktree. `moved` are declarations that
     shall have another number than the one given here, which somebody else holds. `is_exported`: compose files are read
     as a command sees them that all the numbers are exported to. `unread` is a `.env` (its path) whose block of ours is
     about to be written: what it says is not read back.
     """
 
     mode: Mode
-    is_isolated: bool = False
+    isolated: bool = False
     moved: Mapping[str, int] = {}
     is_exported: bool = False
     unread: str | None = None
@@ -40,7 +40,7 @@ class Project(NamedTuple):
     """`config` and `sources` are absolute paths of what was read; without them there are no declarations.
 
     `compose` is the project that was read from compose files, None where none were asked for. `checkout` is whose
-    numbers were asked for, None where nothing can be moved; `is_isolated` tells that it has its own, and `overlay` are
+    numbers were asked for, None where nothing can be moved; `isolated` tells that it has its own, and `overlay` are
     the variables that bring those about.
     """
 
@@ -51,7 +51,7 @@ class Project(NamedTuple):
     compose: ComposeProject | None = None
     notes: tuple[Note, ...] = ()
     checkout: Checkout | None = None
-    is_isolated: bool = False
+    isolated: bool = False
     overlay: Mapping[str, str] = {}
 
 

@@ -247,10 +247,10 @@ def wait(report: WaitReport) -> dict[str, Any]:
     }
 
 
-def kill(report: KillReport, *, is_dry: bool) -> dict[str, Any]:
+def kill(report: KillReport, *, dry_run: bool) -> dict[str, Any]:
     """Return the `data` of `kill`."""
     return {
-        "dry_run": is_dry,
+        "dry_run": dry_run,
         "ports": [
             {
                 "target": port.target,

@@ -10,10 +10,10 @@ if TYPE_CHECKING:
     from portguard.model import WaitReport
 
 
-def reached(report: WaitReport, *, is_free: bool) -> str:
+def reached(report: WaitReport, *, free: bool) -> str:
     """Return a line for each port that is free, or served, and since when."""
     return "".join(
-        waiting.reached(port.hosts, port.port, port.protocol, port.seconds, is_free=is_free) + "\n"
+        waiting.reached(port.hosts, port.port, port.protocol, port.seconds, free=free) + "\n"
         for port in report.ports
         if port.seconds is not None
     )

@@ -6,6 +6,7 @@ Every finding has a stable id with a severity, a sentence and a why in `RULES`; 
 from __future__ import annotations
 
 from portguard._namedtuple import NamedTuple
+from portguard.errors import NO, OK
 from portguard.model import Finding, Source
 from portguard.rules import ranges, verdicts
 from portguard.rules.addresses import ANY_V4, ANY_V6
@@ -296,5 +297,5 @@ def _at(source: Source) -> str:
 
 
 def worst(found: Sequence[Finding], *, strict: bool) -> int:
-    """Return the exit code: 1 where there is an error, or under `strict` anything at all."""
-    return int(any(strict or item.severity == "error" for item in found))
+    """Return the exit code: NO if there is an error, or under `strict` any finding."""
+    return NO if any(strict or item.severity == "error" for item in found) else OK

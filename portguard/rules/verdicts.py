@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from portguard import errors
 from portguard._namedtuple import NamedTuple
 from portguard.rules.addresses import connection_overlaps, expand, is_alias, overlaps
 
@@ -11,13 +12,10 @@ if TYPE_CHECKING:
 
     from portguard.model import Cause, Declaration, Outcome, PortReport, Process, Protocol, Socket, Verdict
 
-# The worst first. "I don't know" (3) never masks "no" (1).
-EXIT_ORDER = (4, 2, 1, 3, 0)
-
 
 def worst(codes: Iterable[int]) -> int:
-    """Return the exit code that wins among `codes`: 4 > 2 > 1 > 3 > 0; 0 when there are none."""
-    return min(codes, key=EXIT_ORDER.index, default=0)
+    """Return the worst of `codes`, as EXIT_ORDER ranks them; OK if there are none."""
+    return min(codes, key=errors.EXIT_ORDER.index, default=errors.OK)
 
 
 def exit_code(ports: Iterable[PortReport], *, strict: bool) -> int:
@@ -27,8 +25,8 @@ def exit_code(ports: Iterable[PortReport], *, strict: bool) -> int:
 
 def _exit_code_of(port: PortReport, *, strict: bool) -> int:
     if port.verdict in ("conflict", "unavailable"):
-        return 1
-    return 3 if port.verdict == "unknown" and strict else 0
+        return errors.NO
+    return errors.FAILED if port.verdict == "unknown" and strict else errors.OK
 
 
 def combine(hosts: Sequence[str], outcomes: Mapping[str, Outcome]) -> Outcome:
@@ -91,7 +89,7 @@ class Decision(NamedTuple):
     cause: Cause
 
 
-def decide(outcome: Outcome, cause: Cause, *, is_table_read: bool, is_ours: bool, is_strict: bool) -> Decision:
+def decide(outcome: Outcome, cause: Cause, *, is_table_read: bool, is_ours: bool, strict: bool) -> Decision:
     """Return the verdict for an endpoint.
 
     `outcome` is the probe's, `cause` that of the occupants found (none: "none"), `is_table_read` whether the socket
@@ -108,7 +106,7 @@ def decide(outcome: Outcome, cause: Cause, *, is_table_read: bool, is_ours: bool
         return Decision("unknown", "none")
     if outcome == "no-permission" and cause != "listener":
         return Decision("unavailable" if is_table_read else "unknown", "permission")
-    if is_ours and cause == "listener" and not is_strict:
+    if is_ours and cause == "listener" and not strict:
         return Decision("ours", cause)
     return Decision("conflict", cause)
 

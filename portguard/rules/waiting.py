@@ -35,9 +35,9 @@ def instead(sockets: Sequence[Socket]) -> list[Socket]:
     return []
 
 
-def reached(hosts: Sequence[str], port: int, protocol: Protocol, seconds: float, *, is_free: bool) -> str:
+def reached(hosts: Sequence[str], port: int, protocol: Protocol, seconds: float, *, free: bool) -> str:
     """Return that a port is so, and after how long; 0 seconds: it was so at the first look."""
-    state = "is free" if is_free else "listens" if protocol == "tcp" else "is bound"
+    state = "is free" if free else "listens" if protocol == "tcp" else "is bound"
     when = f"after {seconds:.{1 if seconds >= 1 else 2}f} s" if seconds else "already"
     return f"{target(hosts, port, protocol)} {state} {when}"
 

@@ -228,7 +228,7 @@ def decided(found: Planner, holder: Holder) -> StopStep | Refusal:
 @pytest.fixture
 def asked(tmp_path: Path) -> Iterator[Planner]:
     """Return a run that asks from an empty directory, and of no engine."""
-    found = Planner(str(tmp_path), {"PATH": str(tmp_path)}, is_tree=False)
+    found = Planner(str(tmp_path), {"PATH": str(tmp_path)}, tree=False)
     yield found
     found.close()
 
@@ -393,7 +393,7 @@ def test_a_unit_of_this_checkout(checkout: Path, monkeypatch: pytest.MonkeyPatch
         members = {mine.pid}
         monkeypatch.setattr(origin, "cgroup_of", lambda pid: cgroup if pid in members else "0::/")
         (checkout / "portguard.toml").write_text("[ports]\nweb = 80\n")
-        found = Planner(str(checkout), {}, is_tree=False)
+        found = Planner(str(checkout), {}, tree=False)
         assert found._is_own_unit("web.service", is_user_unit=True)
         assert not found._is_own_unit("web.service", is_user_unit=False)
         assert not found._is_own_unit("other.service", is_user_unit=True)
@@ -450,7 +450,7 @@ def test_a_tree_with_a_stranger_in_it(checkout: Path, monkeypatch: pytest.Monkey
     with server(checkout, parent="node", job="shared") as mine:
         monkeypatch.setattr(processes, "uids_of", real)
         rows = proc_stat.read_all()
-        planner = Planner(str(checkout), {}, is_tree=True)
+        planner = Planner(str(checkout), {}, tree=True)
         planner._all_stats = rows | {mine.parent: rows[mine.parent]._replace(is_kernel=True)}
         refused = planner.plan(mine.target)
         assert refused.port.message.endswith(
@@ -465,7 +465,7 @@ def test_what_has_changed_in_a_tree_is_left_out(checkout: Path) -> None:
         rows = proc_stat.read_all()
         row = rows[mine.parent]
         for changed in (row._replace(started=row.started + 1), row._replace(parent=1_000_000)):
-            found = Planner(str(checkout), {}, is_tree=True)
+            found = Planner(str(checkout), {}, tree=True)
             found._all_stats = rows | {mine.parent: changed}
             plan = found.plan(mine.target)
             assert [member.handle.pid for step in plan.steps for member in step.members] == [mine.pid], changed
@@ -475,7 +475,7 @@ def test_what_has_changed_in_a_tree_is_left_out(checkout: Path) -> None:
 def test_members_know_what_they_hold(checkout: Path) -> None:
     """Who holds the socket must still hold it when it is signalled; the rest of the tree need not hold anything."""
     with server(checkout, parent="nodemon") as mine:
-        found = Planner(str(checkout), {}, is_tree=True)
+        found = Planner(str(checkout), {}, tree=True)
         plan = found.plan(mine.target)
         (row,) = plan.old
         held = {member.handle.pid: (member.socket, member.parent) for step in plan.steps for member in step.members}
@@ -523,14 +523,14 @@ def test_who_is_watched(asked: Planner, tmp_path: Path, checkout: Path) -> None:
     ):
         with server(tmp_path, parent=parent) as mine:
             holder = holder_of(processes.describe(mine.pid))
-            fresh = Planner(str(tmp_path), {}, is_tree=False)
+            fresh = Planner(str(tmp_path), {}, tree=False)
             assert fresh._is_watched(holder) is is_watched, parent
             assert not fresh._is_watched(holder._replace(container=Container("docker", ID, "db")))
             assert fresh.plan(mine.target).is_watched is is_watched
             fresh.close()
     with server(tmp_path, parent="sh") as mine:
         holder = holder_of(processes.describe(mine.pid))
-        fresh = Planner(str(tmp_path), {}, is_tree=False)
+        fresh = Planner(str(tmp_path), {}, tree=False)
         fresh.top = lambda process: process.pid + 1  # type: ignore[method-assign]  # one above it, in this checkout
         assert fresh._is_watched(holder)
         fresh.close()
@@ -546,7 +546,7 @@ def test_who_is_watched(asked: Planner, tmp_path: Path, checkout: Path) -> None:
 def test_what_came_of_it_may_not_be_told(tmp_path: Path, idle: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where no bind can be tried, or no table read, a port is not called freed: 3, and how to look."""
     target = f"127.0.0.1:{idle}"
-    found = Planner(str(tmp_path), {}, is_tree=False)
+    found = Planner(str(tmp_path), {}, tree=False)
     plan = StopPlan(KillPort(target, idle, "tcp", ("127.0.0.1",), "planned", "", None), parse_port(target))
     failed: dict[str, str] = {"127.0.0.1": "EMFILE"}
     monkeypatch.setattr(kill, "probe_all", lambda _protocol, wanted, _port: (dict.fromkeys(wanted, "failed"), failed))
@@ -654,7 +654,7 @@ class Stopped:
     """Deeds on a container that nobody has, and what was asked of whom."""
 
     def __init__(self, tmp_path: Path, target: str, *, needs_name: bool, name: str = "shop-db-1") -> None:
-        self.found = Planner(str(tmp_path), {"PATH": str(tmp_path)}, is_tree=False)
+        self.found = Planner(str(tmp_path), {"PATH": str(tmp_path)}, tree=False)
         action = KillAction("container", name, f"container {name}", id=ID, needs_name=needs_name)
         declared = parse_port(target)
         port = KillPort(target, declared.port, "tcp", ("127.0.0.1",), "planned", "it listens", None, actions=(action,))
@@ -662,7 +662,7 @@ class Stopped:
 
     def carry_out(self, *names: str, **options: bool) -> KillPort:
         """Do it with these names confirmed."""
-        options = {"is_tree": False, "is_forced": False} | options
+        options = {"tree": False, "force": False} | options
         acting = kill._Executor(self.found, {"PATH": self.found._cwd}, **options)
         (port,) = acting.carry_out([self.plan], names)
         return port
@@ -689,9 +689,9 @@ def test_names(tmp_path: Path, idle: int, monkeypatch: pytest.MonkeyPatch) -> No
         assert (port.status, port.message, port.hint) == ("freed", "stopped container shop-db-1", None)
     assert [words[:3] for words in asked] == [("docker", ID, None)] * 3
     assert Stopped(tmp_path, f"127.0.0.1:{idle}", needs_name=False).carry_out().status == "freed"
-    hostile = Stopped(tmp_path, f"127.0.0.1:{idle}", needs_name=True, name="a\x1b b").carry_out(is_forced=True)
+    hostile = Stopped(tmp_path, f"127.0.0.1:{idle}", needs_name=True, name="a\x1b b").carry_out(force=True)
     assert hostile.hint == f"if it is meant: portguard kill --force --confirm {ID[:12]} 127.0.0.1:{idle}"
-    tree = Stopped(tmp_path, f"127.0.0.1:{idle}", needs_name=True, name="a b").carry_out(is_tree=True)
+    tree = Stopped(tmp_path, f"127.0.0.1:{idle}", needs_name=True, name="a b").carry_out(tree=True)
     assert tree.hint == f"if it is meant: portguard kill --tree --confirm 'a b' 127.0.0.1:{idle}"
 
 
@@ -708,7 +708,7 @@ def test_what_could_not_be_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         assert port.hint == f"see what it is: portguard who {mine.target}"
         systemctl(tmp_path)
         unit = StopStep(KillAction("unit", "web.service", "the unit"), unit=("web.service", True))
-        acting = kill._Executor(one.found, {"PATH": str(tmp_path)}, is_tree=False, is_forced=False)
+        acting = kill._Executor(one.found, {"PATH": str(tmp_path)}, tree=False, force=False)
         assert acting._perform(unit, []) == []
         assert (tmp_path / "asked").read_text().split()[0] == "--user"
         (tmp_path / "systemctl").unlink()
@@ -718,17 +718,17 @@ def test_what_could_not_be_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 def outcome(
-    found: Planner, plan: StopPlan, *, is_tree: bool = False, is_forced: bool = False, seconds: float = 0.0
+    found: Planner, plan: StopPlan, *, tree: bool = False, force: bool = False, seconds: float = 0.0
 ) -> KillPort:
     """Return what is said of a port that was acted upon."""
-    acting = kill._Executor(found, {}, is_tree=is_tree, is_forced=is_forced)
+    acting = kill._Executor(found, {}, tree=tree, force=force)
     return acting._outcome(plan, time.monotonic() + seconds, [])
 
 
 def test_respawned(checkout: Path) -> None:
     """A port that others have by now is said to have been taken anew, with who started them where that is known."""
     with server(checkout, parent="nodemon") as old, server(checkout, parent="nodemon", name="shop") as new:
-        found = Planner(str(checkout), {}, is_tree=False)
+        found = Planner(str(checkout), {}, tree=False)
         before = found.plan(old.target)
         there = found.plan(new.target)
         plan = there._replace(old=before.old, port=there.port._replace(holders=before.port.holders))
@@ -739,10 +739,10 @@ def test_respawned(checkout: Path) -> None:
         assert said.hint == (
             f"nodemon (pid {new.parent}) starts it again; end both: portguard kill --tree {new.target}"
         )
-        forced = outcome(found, plan, is_forced=True)
+        forced = outcome(found, plan, force=True)
         assert forced.hint is not None
         assert forced.hint.endswith(f"portguard kill --force --tree {new.target}")
-        alone = outcome(found, plan, is_tree=True)
+        alone = outcome(found, plan, tree=True)
         assert alone.hint == f"nodemon (pid {new.parent}) starts it again; end that first: kill {new.parent}"
         found.close()
 
@@ -750,7 +750,7 @@ def test_respawned(checkout: Path) -> None:
 def test_respawned_by_nobody_that_may_be_ended(tmp_path: Path) -> None:
     """What must not be ended is not named as what to end first."""
     with server(tmp_path) as old, server(tmp_path, parent="containerd") as new:
-        found = Planner(str(tmp_path), {}, is_tree=False)
+        found = Planner(str(tmp_path), {}, tree=False)
         there = found.plan(new.target)
         plan = there._replace(old=found.plan(old.target).old, port=there.port._replace(holders=()))
         assert outcome(found, plan).hint == f"see what starts it: portguard who {new.target}"
@@ -760,10 +760,10 @@ def test_respawned_by_nobody_that_may_be_ended(tmp_path: Path) -> None:
 def test_the_same_socket_is_still_held(tmp_path: Path) -> None:
     """A socket that was there before is held still, by whomever; one of the same process is no other's."""
     with server(tmp_path) as mine, server(tmp_path) as other:
-        found = Planner(str(tmp_path), {}, is_tree=False)
+        found = Planner(str(tmp_path), {}, tree=False)
         plan = found.plan(mine.target)
         assert outcome(found, plan).status == "still-held"
-        assert outcome(found, plan, is_forced=True).hint == f"see what it is: portguard who {mine.target}"
+        assert outcome(found, plan, force=True).hint == f"see what it is: portguard who {mine.target}"
         same_process = plan._replace(old=found.plan(other.target).old)
         assert outcome(found, same_process).status == "still-held"
         found.close()
@@ -772,7 +772,7 @@ def test_the_same_socket_is_still_held(tmp_path: Path) -> None:
 def test_the_one_that_has_ended_left_it_to_another(tmp_path: Path) -> None:
     """Where those that were to end have ended, and the socket lives on, somebody else has it from them."""
     with server(tmp_path) as mine, server(tmp_path) as gone:
-        found = Planner(str(tmp_path), {}, is_tree=False)
+        found = Planner(str(tmp_path), {}, tree=False)
         plan = found.plan(mine.target)
         steps = found.plan(gone.target).steps
         handle = signals.take(gone.pid)
@@ -780,7 +780,7 @@ def test_the_one_that_has_ended_left_it_to_another(tmp_path: Path) -> None:
         signals.send(handle, signals.KILL)
         assert signals.wait([handle], 10)
         signals.close([handle])
-        said = outcome(found, plan._replace(steps=steps), is_forced=True, is_tree=True)
+        said = outcome(found, plan._replace(steps=steps), force=True, tree=True)
         assert said.hint == (
             f"somebody else has it from the one that has ended: portguard kill --force --tree {mine.target}"
         )
@@ -791,7 +791,7 @@ def test_a_connection_is_left(busy: int, tmp_path: Path) -> None:
     """Where nobody listens any more and a connection has the number, that is said, with when to try again."""
     with socket.create_connection(("127.0.0.1", busy)) as client:
         target = f"127.0.0.1:{client.getsockname()[1]}"
-        found = Planner(str(tmp_path), {}, is_tree=False)
+        found = Planner(str(tmp_path), {}, tree=False)
         port = KillPort(target, client.getsockname()[1], "tcp", ("127.0.0.1",), "planned", "", None)
         said = outcome(found, StopPlan(port, parse_port(target)))
         assert said.status == "still-held"
@@ -802,7 +802,7 @@ def test_a_connection_is_left(busy: int, tmp_path: Path) -> None:
 def test_a_container_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A container that has the port still, or anew, is stopped by its own command."""
     with server(tmp_path) as mine:
-        found = Planner(str(tmp_path), {}, is_tree=False)
+        found = Planner(str(tmp_path), {}, tree=False)
         plan = found.plan(mine.target)
         container = Container("docker", ID, "db")
         real = Engines.attribute
@@ -837,7 +837,7 @@ def test_who_is_confirmed() -> None:
 def test_commands() -> None:
     """A command that is shown can be typed as it is shown."""
     assert kill.again(["3000"], force=False, tree=False) == "portguard kill 3000"
-    assert kill.again(["3000", "[::1]:80"], force=True, tree=True, confirm=["a b", "c"], is_agreed=True) == (
+    assert kill.again(["3000", "[::1]:80"], force=True, tree=True, confirm=["a b", "c"], yes=True) == (
         "portguard kill --yes --force --tree --confirm 'a b' --confirm c 3000 '[::1]:80'"
     )
     assert [plans.typed(text) for text in ("3000", "*:80", "[::1]:80")] == ["3000", "'*:80'", "'[::1]:80'"]
@@ -920,7 +920,7 @@ def test_one_deed_for_two_ports(tmp_path: Path, idle: int, monkeypatch: pytest.M
     monkeypatch.setattr("portguard.engines.stop.stop", lambda *words: asked.append(words))
     one = Stopped(tmp_path, f"127.0.0.1:{idle}", needs_name=False)
     other = Stopped(tmp_path, f"127.0.0.2:{idle}", needs_name=False)
-    acting = kill._Executor(one.found, {}, is_tree=False, is_forced=False)
+    acting = kill._Executor(one.found, {}, tree=False, force=False)
     assert [port.status for port in acting.carry_out([one.plan, other.plan], ())] == ["freed", "freed"]
     assert len(asked) == 1
 
@@ -964,7 +964,7 @@ def test_how_long_a_port_is_watched(tmp_path: Path, idle: int, monkeypatch: pyte
 def test_what_was_known_before_is_forgotten(checkout: Path) -> None:
     """Who has the port anew, and what started that, is looked up anew: it was not there when the plan was made."""
     with server(checkout, parent="nodemon") as old:
-        found = Planner(str(checkout), {}, is_tree=False)
+        found = Planner(str(checkout), {}, tree=False)
         before = found.plan(old.target)
         with server(checkout, parent="nodemon") as new:
             target = parse_port(new.target)
@@ -980,7 +980,7 @@ def test_what_was_known_before_is_forgotten(checkout: Path) -> None:
 def test_who_came_anew_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of several that have the port now, one that was not there before is named as the one that took it."""
     with server(tmp_path) as mine, server(tmp_path) as other:
-        found = Planner(str(tmp_path), {}, is_tree=False)
+        found = Planner(str(tmp_path), {}, tree=False)
         plan = found.plan(mine.target)
         stranger = holder_of(processes.describe(other.pid), address="127.0.0.3")
         taken = plan._replace(old=found.plan(other.target).old)

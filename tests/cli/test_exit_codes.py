@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from portguard.errors import EXIT_CODES
 from portguard.leases.table import locked
 from portguard.render import documents
 from portguard.rules.verdicts import worst
@@ -22,6 +24,7 @@ from tests.worlds.processes import eventually, is_at_the_table
 
 Answer = Callable[..., dict[str, Any]]
 
+ROOT = Path(__file__).parents[2]
 PORT_KEYS = {
     "name", "port", "declared_port", "protocol", "hosts", "env", "service", "source", "verdict", "cause", "message",
     "hint", "suggestion", "notes", "holders",
@@ -30,6 +33,13 @@ HOLDER_KEYS = {
     "protocol", "address", "port", "state", "owner_status", "processes", "processes_complete", "container", "unit",
 }  # fmt: skip
 PROCESS_KEYS = {"pid", "name", "user", "exe", "cwd", "started_at", "parent_pid"}
+
+
+def test_the_readme_has_the_table_of_exit_codes() -> None:
+    """The README's table is the one that `--help` and the reference are made from."""
+    rows = re.findall(r"^\| (\d+) \| (.*) \|$", (ROOT / "README.md").read_text(), re.MULTILINE)
+
+    assert {int(code): meaning for code, meaning in rows} == EXIT_CODES
 
 
 def test_installed() -> None:

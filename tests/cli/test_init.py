@@ -302,9 +302,9 @@ def test_what_is_no_plain_file_is_not_replaced(kind: str, tmp_path: Path) -> Non
         path.mkdir()
     before = path.lstat()
 
-    for is_forced in (False, True):
+    for force in (False, True):
         with pytest.raises(UsageError):
-            init(cwd=str(tmp_path), force=is_forced)
+            init(cwd=str(tmp_path), force=force)
     assert (path.lstat().st_ino, path.lstat().st_mode) == (before.st_ino, before.st_mode)
     assert other.read_text() == "kept"
 

@@ -282,7 +282,7 @@ def _decide_unit(directory: Path, said: str, unit: str, *, is_user_unit: bool) -
     program = directory / "systemctl"
     program.write_text(f"#!/bin/sh\nprintf '{said}'\n")
     program.chmod(0o755)
-    found = plans.Planner(str(directory), {**os.environ, "PATH": f"{directory}:{os.environ['PATH']}"}, is_tree=False)
+    found = plans.Planner(str(directory), {**os.environ, "PATH": f"{directory}:{os.environ['PATH']}"}, tree=False)
     holder = Holder(
         "tcp", "127.0.0.1", 1, "listen", "known", (Process(os.getpid()),), unit=unit, user_unit=is_user_unit
     )

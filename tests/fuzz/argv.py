@@ -14,6 +14,7 @@ import typer
 import typer.main
 
 from portguard.cli import app, main, plain
+from portguard.cli.command import COMMANDS, Command, module_of
 from tests.cli.test_both_doors import call_typer
 from tests.fuzz.oracles import assert_printable, emptied
 
@@ -38,22 +39,22 @@ def fuzz(data: bytes) -> None:
 
 _command = functools.cache(typer.main.get_command)
 _make = app.build
-_latest: dict[str, Callable[..., int]] = {}
+_latest: list[Callable[..., int]] = []
 
 
-def _build(commands: Mapping[str, Callable[..., int]]) -> typer.Typer:
-    """Stand in for `app.build`: one definition, which calls what it was last asked to."""
-    _latest.update(commands)
+def _build(commands: Mapping[str, Command], call: Callable[..., int]) -> typer.Typer:
+    """Stand in for `app.build`: one definition, which makes the call that was last asked for."""
+    _latest[:] = [call]
     return _made()
 
 
 @functools.cache
 def _made() -> typer.Typer:
-    return _make({name: functools.partial(_call, name) for name in main.COMMANDS})
+    return _make({name: module_of(name).COMMAND for name in COMMANDS}, _call_latest)
 
 
-def _call(name: str, **values: object) -> int:
-    return _latest[name](**values)
+def _call_latest(name: str, **values: object) -> int:
+    return _latest[0](name, **values)
 
 
 def _only_looks(words: list[str]) -> bool:

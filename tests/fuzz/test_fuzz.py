@@ -64,7 +64,7 @@ BROKEN: dict[str, tuple[ModuleType, str, Any]] = {
     "proc": (proc_net, "_number", lambda text, base, _: int(text, base)),
     "engine": (containers, "_real", lambda path: os.path.realpath(path or "/")),
     "state": (table, "_with_end", lambda _: (0, 1)),
-    "argv": (plain, "_DEFAULTS", plain._DEFAULTS | {"who": {"timeout": 60.0}}),
+    "argv": (plain, "_is_plain", lambda text, kind: not text.startswith("0")),
 }
 
 

@@ -16,27 +16,6 @@ BREAKINGS = {
             [_CELL + "[store]"],
         ),
         Breaking(
-            "a lease whose end could not be written is told as one",
-            "leases/files.py",
-            "    if write_at(fd, data, offset) != len(data):\n        raise",
-            "    if write_at(fd, data, offset) < 0:\n        raise",
-            [_CELL + "[store]"],
-        ),
-        Breaking(
-            "a table that seems to end early is taken for empty",
-            "leases/files.py",
-            "if os.fstat(fd).st_size <= offset + len(data):",
-            "if os.fstat(fd).st_size >= 0:",
-            [_CELL + "[store]"],
-        ),
-        Breaking(
-            "what cannot be saved is nobody's error",
-            "leases/assignments.py",
-            "            os.fsync(fd)\n",
-            "            with suppress(OSError):\n                    os.fsync(fd)\n",
-            [_CELL + "[store]"],
-        ),
-        Breaking(
             "a boot whose id could not be read has a table of its own",
             "system/kernel.py",
             "    except OSError as error:\n        raise _unkeyed(path, error) from error",
@@ -63,13 +42,6 @@ BREAKINGS = {
             "            data = data[os.write(fd, data) :]",
             "            data = data[os.write(fd, data) :][:0]",
             ["faults/test_faults.py::test_a_pipe_that_does_not_wait"],
-        ),
-        Breaking(
-            "a port that no bind could be tried on is freed",
-            "api/kill.py",
-            'if outcome == "failed":',
-            'if outcome == "fails":',
-            [_CELL + "[sockets]"],
         ),
         Breaking(
             "a full table of descriptors is a bug",

@@ -143,20 +143,6 @@ BREAKINGS = {
             "    if status.st_uid == -1:",
             [_STORE + "test_a_directory_that_cannot_be_trusted_is_left_alone"],
         ),
-        Breaking(
-            "a table that everybody may write to is used",
-            "leases/files.py",
-            "    if not is_plain or stat.S_IMODE(status.st_mode) & 0o077:",
-            "    if not is_plain:",
-            [_STORE + "test_a_table_that_cannot_be_trusted_is_left_alone"],
-        ),
-        Breaking(
-            "the directory is made for everybody",
-            "leases/directory.py",
-            "    try:\n        os.mkdir(path, 0o700)",
-            "    try:\n        os.mkdir(path, 0o777)",
-            [_STORE + "test_a_missing_directory_is_made_for_this_user_alone"],
-        ),
     ),
     "a hostile neighbour on the host: our cache": _known(
         _REMEMBERED, "a file that somebody", "a directory that others"
@@ -174,13 +160,6 @@ BREAKINGS = {
             'getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0) | ',
             'getattr(os, "O_CLOEXEC", 0) | ',
             [_STORE + "test_a_table_that_cannot_be_trusted_is_left_alone"],
-        ),
-        Breaking(
-            "the store's directory may be a link",
-            "leases/directory.py",
-            "os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)\n        status",
-            "os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)\n        status",
-            [_STORE + "test_a_directory_that_cannot_be_trusted_is_left_alone"],
         ),
     ),
     "a hostile process or container: escape sequences on a terminal": _known(

@@ -127,7 +127,7 @@ def _others(evil: str, holders: tuple[Holder, ...], report: CheckReport) -> dict
         "run": text.conflicts(report, "/", evil),
         "github": annotated.github([finding], base=evil),
         "sarif": annotated.sarif([finding], base=evil, version="1", rules={}),
-        "documents": documents.document("kill", 1, documents.kill(killed, is_dry=True))
+        "documents": documents.document("kill", 1, documents.kill(killed, dry_run=True))
         + documents.document("wait", 1, documents.wait(waited), [documents.error(evil, evil, evil)])
         + documents.document("lint", 1, documents.lint(found))
         + documents.document("leases", 0, documents.leases([lease])),

@@ -32,7 +32,7 @@ def row(address: str, state: str, *, protocol: str = "tcp", v6only: bool | None 
 
 
 @pytest.mark.parametrize(
-    ("outcome", "cause", "is_table_read", "is_ours", "is_strict", "expected"),
+    ("outcome", "cause", "is_table_read", "is_ours", "strict", "expected"),
     [
         ("free", "none", True, False, False, ("free", "none")),
         ("busy", "listener", True, False, False, ("conflict", "listener")),
@@ -55,7 +55,7 @@ def row(address: str, state: str, *, protocol: str = "tcp", v6only: bool | None 
     ],
 )
 def test_decide(  # noqa: PLR0917 - pytest passes the table's columns by name
-    outcome: Outcome, cause: str, is_table_read: bool, is_ours: bool, is_strict: bool, expected: tuple[str, str]
+    outcome: Outcome, cause: str, is_table_read: bool, is_ours: bool, strict: bool, expected: tuple[str, str]
 ) -> None:
     """Each combination of probe, cause and ownership has its documented verdict."""
     decision = verdicts.decide(
@@ -63,7 +63,7 @@ def test_decide(  # noqa: PLR0917 - pytest passes the table's columns by name
         cause,  # type: ignore[arg-type]  # a parameter of the test
         is_table_read=is_table_read,
         is_ours=is_ours,
-        is_strict=is_strict,
+        strict=strict,
     )
 
     assert decision == expected
@@ -75,14 +75,14 @@ def test_decide(  # noqa: PLR0917 - pytest passes the table's columns by name
     st.booleans(),
     st.booleans(),
 )
-def test_busy_is_never_free(cause: str, is_table_read: bool, is_ours: bool, is_strict: bool) -> None:
+def test_busy_is_never_free(cause: str, is_table_read: bool, is_ours: bool, strict: bool) -> None:
     """No look-up, however it ends, turns a busy port into a free one."""
     decision = verdicts.decide(
         "busy",
         cause,  # type: ignore[arg-type]  # a parameter of the test
         is_table_read=is_table_read,
         is_ours=is_ours,
-        is_strict=is_strict,
+        strict=strict,
     )
 
     assert decision.verdict in ("conflict", "ours")

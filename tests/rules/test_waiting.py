@@ -58,7 +58,7 @@ def test_instead() -> None:
 
 
 @pytest.mark.parametrize(
-    ("protocol", "seconds", "is_free", "expected"),
+    ("protocol", "seconds", "free", "expected"),
     [
         ("tcp", 0.0, False, "127.0.0.1:8080/tcp listens already"),
         ("udp", 0.0, False, "127.0.0.1:8080/udp is bound already"),
@@ -68,9 +68,9 @@ def test_instead() -> None:
         ("tcp", 12.34, False, "127.0.0.1:8080/tcp listens after 12.3 s"),
     ],
 )
-def test_reached(protocol: Any, seconds: float, is_free: bool, expected: str) -> None:
+def test_reached(protocol: Any, seconds: float, free: bool, expected: str) -> None:
     """What became so, and how long it took; to the hundredth only below a second."""
-    assert waiting.reached(("127.0.0.1",), 8080, protocol, seconds, is_free=is_free) == expected
+    assert waiting.reached(("127.0.0.1",), 8080, protocol, seconds, free=free) == expected
 
 
 @pytest.mark.parametrize(

@@ -108,7 +108,7 @@ for _ in range(rounds):
     settle("handle", innocent)
 
     victim = Child(port=0)
-    planner = stop_plan.Planner("/", os.environ, is_tree=False)
+    planner = stop_plan.Planner("/", os.environ, tree=False)
     plan = planner.plan(str(victim.port))
     assert [member.handle.pid for step in plan.steps for member in step.members] == [victim.pid], plan
     innocent = swap(victim, victim.port)
@@ -128,7 +128,7 @@ for _ in range(rounds):
         return seen
 
     holders.with_owners = overtaken
-    planner = stop_plan.Planner("/", os.environ, is_tree=False)
+    planner = stop_plan.Planner("/", os.environ, tree=False)
     plan = planner.plan(str(victim.port))
     holders.with_owners = search
     for step in plan.steps:
