@@ -8,8 +8,7 @@ from __future__ import annotations
 import os
 import sys
 
-from portguard.cli import plain
-from portguard.cli.command import COMMANDS, module_of
+from portguard.cli.command import COMMANDS, module_of, parse
 from portguard.errors import BUG, FAILED, INTERRUPTED, RUN_FAILED, USAGE, PortguardError
 
 TYPE_CHECKING = False
@@ -57,7 +56,7 @@ def _code(words: Sequence[str], code: int) -> int:
 
 def _run(words: Sequence[str]) -> int:
     if "_PORTGUARD_COMPLETE" not in os.environ:
-        call = plain.parse(words)
+        call = parse(words)
         if call is not None:
             name, values = call
             code: int = module_of(name).run(**values)

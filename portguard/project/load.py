@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from portguard.config.find import ConfigText
-    from portguard.model import Config
+    from portguard.model import Config, Note
     from portguard.sources.compose import ComposeFiles
 
 
@@ -112,7 +112,6 @@ def compose_files_of(config: Config, found: ConfigText, where: str) -> ComposeFi
 
 
 def _resolved(project: Project, environ: Mapping[str, str], policy: NumberPolicy) -> Project:
-    from portguard.project import env_file
     from portguard.project import numbers as own  # only where a variable can move a port
     from portguard.project.checkout import checkout_of
     from portguard.rules import numbers
@@ -120,12 +119,18 @@ def _resolved(project: Project, environ: Mapping[str, str], policy: NumberPolicy
     directory = os.path.dirname(project.config or "")
     path = os.path.join(directory, ".env")
     text = _dotenv_text(path, project.cwd)
-    dotenv = None if text is None else _dotenv(text, path, project.cwd, environ, policy)
     where = shown(path, project.cwd)
     checkout = checkout_of(directory)
-    block = None if text is None else env_file.block_in(text)
-    notes = env_file.block_notes(block, path, checkout, project, policy)
-    preferred = env_file.preferred_in(block, project.declarations, checkout)
+    dotenv: dict[str, tuple[str, int]] | None = None
+    notes: tuple[Note, ...] = ()
+    preferred: dict[str, int] = {}
+    if text is not None:
+        from portguard.project import env_file  # only where there is a .env
+
+        dotenv = _dotenv(text, path, project.cwd, environ, policy)
+        block = env_file.block_in(text)
+        notes = env_file.block_notes(block, path, checkout, project, policy)
+        preferred = env_file.preferred_in(block, project.declarations, checkout)
     explicit = {
         item.name
         for item in project.declarations

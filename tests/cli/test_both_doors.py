@@ -13,8 +13,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from portguard.cli import app as typer_door
-from portguard.cli import plain
-from portguard.cli.command import COMMANDS, module_of
+from portguard.cli.command import COMMANDS, module_of, parse
 from tests.amount import examples
 
 Call = tuple[str, dict[str, Any]]
@@ -198,7 +197,7 @@ def plain_lists() -> st.SearchStrategy[list[str]]:
 @example([])
 def test_what_the_small_door_understands_typer_understands_the_same(words: list[str]) -> None:
     """For 4,000 argument lists: it declines, or it calls the function that Typer calls, with the same arguments."""
-    understood = plain.parse(words)
+    understood = parse(words)
     if understood is not None:
         assert understood == call_typer(words)
 
@@ -212,7 +211,7 @@ def test_the_small_door_takes_most_of_what_is_plainly_spelled() -> None:
     def count(words: list[str]) -> None:
         if call_typer(words) is not None:
             counts["accepted"] += 1
-            counts["taken"] += plain.parse(words) is not None
+            counts["taken"] += parse(words) is not None
 
     count()
     assert counts["accepted"] >= 60
@@ -322,7 +321,7 @@ def test_the_usual_spellings_go_through_the_small_door(words: str, call: Call) -
         },
     }
     expected = (command, {**defaults[command], **changed})
-    assert plain.parse(words.split()) == expected
+    assert parse(words.split()) == expected
     assert call_typer(words.split()) == expected
 
 

@@ -13,7 +13,7 @@ from unittest import mock
 import typer
 import typer.main
 
-from portguard.cli import app, main, plain
+from portguard.cli import app, command, main
 from portguard.cli.command import COMMANDS, Command, module_of
 from tests.cli.test_both_doors import call_typer
 from tests.fuzz.oracles import assert_printable, emptied
@@ -28,7 +28,7 @@ _LIMIT = 4096  # bytes
 def fuzz(data: bytes) -> None:
     """Read a command line at both doors; run it where that changes nothing."""
     words = [os.fsdecode(word) for word in data[:_LIMIT].split(b"\0")[:_WORDS_LIMIT]]
-    understood = plain.parse(words)
+    understood = command.parse(words)
     # Both definitions are made once: Typer takes a hundred times as long to make one as to read a command line.
     with mock.patch.object(typer.main, "get_command", _command), mock.patch.object(app, "build", _build):
         if understood is not None:
@@ -90,7 +90,7 @@ def _run(words: list[str]) -> None:
     answer, messages = (stream.getvalue().decode("utf-8") for stream in written)
     assert code in (0, 1, 2, 3), (words, code, messages)
     assert_printable(messages)
-    if plain.parse(words) is not None and "--json" in words:
+    if command.parse(words) is not None and "--json" in words:
         document = json.loads(answer)
         assert document["exit_code"] == code
     else:

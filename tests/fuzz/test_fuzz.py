@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from portguard.cli import plain
+from portguard.cli import command
 from portguard.config import parse
 from portguard.errors import ConfigError
 from portguard.holders import containers
@@ -64,7 +64,7 @@ BROKEN: dict[str, tuple[ModuleType, str, Any]] = {
     "proc": (proc_net, "_number", lambda text, base, _: int(text, base)),
     "engine": (containers, "_real", lambda path: os.path.realpath(path or "/")),
     "state": (table, "_with_end", lambda _: (0, 1)),
-    "argv": (plain, "_is_plain", lambda text, kind: not text.startswith("0")),
+    "argv": (command, "_is_plain", lambda text, kind: not text.startswith("0")),
 }
 
 
