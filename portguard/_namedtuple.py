@@ -8,11 +8,20 @@ the real one. Nothing else belongs here.
 
 from __future__ import annotations
 
-__all__ = ["NamedTuple"]
+__all__ = ["NamedTuple", "unchecked"]
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, NamedTuple
+    from typing import Any, NamedTuple, TypeVar
+
+    _R = TypeVar("_R", bound=tuple[Any, ...])
+
+    def unchecked(cls: type[_R], values: tuple[Any, ...], /) -> _R:
+        """Return a record of `values`, one for each field in the order of the fields; nothing checks that.
+
+        For the loops that make tens of thousands of them, where the constructor costs as much as all the rest. A test
+        compares the order at each place with the record's fields.
+        """
 else:
     from _collections import _tuplegetter  # the descriptor that `collections.namedtuple` itself uses
 
@@ -78,3 +87,4 @@ else:
             return _Record(name, (tuple,), members)
 
     NamedTuple = type.__new__(_NamedTupleMeta, "NamedTuple", (), {})
+    unchecked = tuple.__new__

@@ -1,7 +1,7 @@
-"""The records every layer speaks in: plain, frozen, no behaviour beyond what they say about themselves.
+"""The records every layer uses: plain and frozen, with no behaviour beyond describing themselves.
 
-The field names are those of the JSON documents. Times are seconds since the epoch, ports and pids are numbers, what is
-not known is None. Nothing here may import anything but `_namedtuple`.
+The field names are the keys of the JSON documents; `render.documents` lists the few exceptions. Times are seconds since
+the epoch, ports and pids are numbers, and what is unknown is None. Nothing here may import anything but `_namedtuple`.
 """
 
 from __future__ import annotations
@@ -87,14 +87,14 @@ class Config(NamedTuple):
 class Checkout(NamedTuple):
     """Whose numbers they are: a checkout's `root` and its repository's `common` directory ("" without git), real paths.
 
-    `directory` is where the config is, which tells the projects of one checkout apart. `is_linked`: a worktree that was
-    added to another checkout, or to a bare repository.
+    `directory` is where the config is, which distinguishes several projects in one checkout. `linked`: a worktree that
+    was added to another checkout, or to a bare repository.
     """
 
     root: str
     common: str
     directory: str
-    is_linked: bool
+    linked: bool
 
 
 class Rival(NamedTuple):
@@ -283,14 +283,15 @@ class TableRow(NamedTuple):
 class Listener(NamedTuple):
     """What listens: a listening TCP socket, or a bound UDP socket without a peer.
 
-    `service` is the usual name of the number, None where it has none. `user` is the name of the socket's user, for the
-    cases in which no process is known.
+    `service` is the usual name of the number, None if it has none. `user` is the name of the socket's user if no
+    process is known. `project` is the compose project or the root of the git checkout it belongs to.
     """
 
     holder: Holder
     range: RangeName
     service: str | None
     user: str | None = None
+    project: str | None = None
 
 
 class Connection(NamedTuple):
@@ -329,6 +330,12 @@ class PortInfo(NamedTuple):
     privileged: bool
     notes: tuple[Note, ...]
     ephemeral_range: tuple[int, int] | None = None
+
+
+class InfoReport(NamedTuple):
+    """The answer of `info`: one entry for each number."""
+
+    ports: tuple[PortInfo, ...]
 
 
 class EnvPort(NamedTuple):
@@ -377,6 +384,32 @@ class LeaseInfo(NamedTuple):
     gone: bool = False
 
 
+class LeasesReport(NamedTuple):
+    """The answer of `leases`: what is handed out, or was released."""
+
+    leases: tuple[LeaseInfo, ...]
+
+
+class InitReport(NamedTuple):
+    """What `init` found and did: the config's `path` and `text`, and whether it had to be written.
+
+    `sources` are the paths of the files that were read, `counts` the number of ports in each of them.
+    """
+
+    path: str
+    text: str
+    written: bool = False
+    sources: tuple[str, ...] = ()
+    counts: tuple[int, ...] = ()
+    notes: tuple[Note, ...] = ()
+
+
+class SchemaReport(NamedTuple):
+    """The JSON Schema of `portguard.toml`, as a document."""
+
+    schema: dict[str, object] | None
+
+
 class Suggestion(NamedTuple):
     """A port that some file of the repository speaks of, and that nobody has declared yet.
 
@@ -420,13 +453,13 @@ class LintReport(NamedTuple):
 class Background(NamedTuple):
     """What is known about where a holder comes from, each a fragment of a sentence or None.
 
-    `checkout` is the git root its working directory lies in and `branch` the branch there; `origin` what started it;
-    `comeback` whether something would start it again.
+    `checkout` is the git root its working directory lies in and `branch` the branch there; `started_by` what started
+    it; `comeback` whether something would start it again.
     """
 
     checkout: str | None = None
     branch: str | None = None
-    origin: str | None = None
+    started_by: str | None = None
     comeback: str | None = None
 
 
@@ -520,8 +553,9 @@ class KillPort(NamedTuple):
 
 
 class KillReport(NamedTuple):
-    """The answer of `kill`: one entry for each port; before anything is done, the plan."""
+    """The answer of `kill`: one entry for each port; before anything is stopped, the plan. `dry_run`: it stays one."""
 
     ports: tuple[KillPort, ...]
     exit_code: int
     notes: tuple[Note, ...] = ()
+    dry_run: bool | None = None

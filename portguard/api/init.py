@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import os
 
-from portguard._namedtuple import NamedTuple
 from portguard.errors import ConfigError, ConflictError
-from portguard.model import Note, Source
+from portguard.model import InitReport, Note, Source
 from portguard.project.place import working_directory
 from portguard.project.records import shown
 
@@ -27,20 +26,6 @@ if TYPE_CHECKING:
 _PROCFILES = ("Procfile.dev", "Procfile")  # the first one that is there: the other one is for a server
 # `.env` is read by `_values`, without portguard's own block.
 _WITHOUT_DOTENV = {"COMPOSE_DISABLE_ENV_FILE": "1"}
-
-
-class InitReport(NamedTuple):
-    """What `init` found and did: the config's `path` and `text`, and whether it had to be written.
-
-    `sources` are the paths of the files that were read, `counts` how many ports each of them names.
-    """
-
-    path: str
-    text: str
-    was_written: bool
-    sources: tuple[str, ...]
-    counts: tuple[int, ...]
-    notes: tuple[Note, ...]
 
 
 def init(*, cwd: str | None = None, environ: Mapping[str, str] | None = None, force: bool = False) -> InitReport:
@@ -77,10 +62,10 @@ def init(*, cwd: str | None = None, environ: Mapping[str, str] | None = None, fo
             )
         return text.encode()
 
-    was_written = replace.replace(path, here, change)
+    written = replace.replace(path, here, change)
     if other is not None:
         search.notes.append(Note("config-hidden", f"{shown(other, here)} is no longer used here: {path} is nearer"))
-    return InitReport(path, text, was_written, tuple(search.counts), tuple(search.counts.values()), search.told())
+    return InitReport(path, text, written, tuple(search.counts), tuple(search.counts.values()), search.told())
 
 
 def _other_config(here: str, environ: Mapping[str, str]) -> str | None:

@@ -65,7 +65,7 @@ def kill(
     try:
         plans = [found.plan(text) for text in dict.fromkeys(map(str, ports))]
         notes = tuple(dict.fromkeys(note for plan in plans for note in found.engines.notes(plan.target.port)))
-        plan = _report([plan.port for plan in plans], notes)
+        plan = _report([plan.port for plan in plans], notes, dry_run=dry_run)
         if dry_run or not any(plan.steps for plan in plans):
             return plan
         names = set(confirm)
@@ -76,15 +76,17 @@ def kill(
                     plan.port._replace(status="declined", message="nothing was stopped") if plan.steps else plan.port
                     for plan in plans
                 ]
-                return _report(declined, notes)
+                return _report(declined, notes, dry_run=False)
             names.update(more)
-        return _report(_Executor(found, environ, tree=tree, force=force).carry_out(plans, names), notes)
+        done = _Executor(found, environ, tree=tree, force=force).carry_out(plans, names)
+        return _report(done, notes, dry_run=False)
     finally:
         found.close()
 
 
-def _report(ports: Sequence[KillPort], notes: tuple[Note, ...]) -> KillReport:
-    return KillReport(tuple(ports), verdicts.worst(_EXIT_CODES.get(port.status, errors.NO) for port in ports), notes)
+def _report(ports: Sequence[KillPort], notes: tuple[Note, ...], *, dry_run: bool) -> KillReport:
+    exit_code = verdicts.worst(_EXIT_CODES.get(port.status, errors.NO) for port in ports)
+    return KillReport(tuple(ports), exit_code, notes, dry_run)
 
 
 class _Executor:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 
+from portguard._namedtuple import unchecked
 from portguard.api.info import name_of
 from portguard.errors import UsageError
 from portguard.holders import find
@@ -40,7 +41,7 @@ def list_ports(
     """List the TCP listeners and the bound UDP sockets without a peer; with `connections` all other sockets as well.
 
     `families` are those of the socket: a dual-stack one is of family 6. `mine`: only what a process of the current
-    user holds. `brief` leaves out what a line does not show of a process, and `projects_of` needs. With several
+    user holds. `brief` leaves out what a line does not show of a process, and the projects. With several
     `processors` as many processes share the work, for callers without threads. Owners that cannot be seen are unknown,
     and a note counts them. Raises UsageError for an unknown protocol or family, and LookupFailedError where no socket
     table can be read.
@@ -75,7 +76,7 @@ def list_ports(
     known = services_file.read(services_file.path_of(environ) if services_path is None else services_path)
     users: dict[int, str] = {}
     return Listing(
-        tuple(_listeners(listening, known, users)),
+        tuple(_listeners(listening, known, users, brief=brief)),
         tuple([Connection(holder, row.remote_address, row.remote_port, _user(holder, users)) for row, holder in others])
         if connections
         else None,
@@ -84,28 +85,29 @@ def list_ports(
 
 
 def _listeners(
-    holders: Sequence[Holder], known: Mapping[tuple[int, str], str], users: dict[int, str]
+    holders: Sequence[Holder], known: Mapping[tuple[int, str], str], users: dict[int, str], *, brief: bool
 ) -> Iterator[Listener]:
+    checkouts: dict[str, str | None] = {}
     for holder in holders:
         port = holder.port
         user = None if holder.processes else _user(holder, users)
-        # As in `holders_of`: there can be tens of thousands.
-        values = holder, services.range_of(port), name_of(port, holder.protocol, known), user
-        yield tuple.__new__(Listener, values)
+        project = None if brief else _project(holder, checkouts)
+        values = (holder, services.range_of(port), name_of(port, holder.protocol, known), user, project)
+        yield unchecked(Listener, values)
 
 
-def projects_of(found: Listing) -> tuple[str | None, ...]:
-    """Return which project each listener belongs to: its compose project, else its git checkout, else none."""
-    return tuple(_project(listener.holder) for listener in found.listeners)
-
-
-def _project(holder: Holder) -> str | None:
+def _project(holder: Holder, checkouts: dict[str, str | None]) -> str | None:
+    """Return the compose project, or the git checkout a process runs in. `checkouts` remembers those by directory."""
     if holder.container is not None and holder.container.compose is not None:
         return holder.container.compose.project
     for process in holder.processes:
-        worktree = git.worktree_of(process.cwd) if process.cwd and process.cwd_is_shared else None
-        if worktree is not None:
-            return worktree.root
+        if not process.cwd or not process.cwd_is_shared:
+            continue
+        if process.cwd not in checkouts:
+            worktree = git.worktree_of(process.cwd)
+            checkouts[process.cwd] = None if worktree is None else worktree.root
+        if checkouts[process.cwd] is not None:
+            return checkouts[process.cwd]
     return None
 
 

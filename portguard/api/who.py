@@ -88,7 +88,7 @@ def _background(holder: Holder, engines: Engines, environ: Mapping[str, str]) ->
     return Background(
         checkout=worktree.root if worktree is not None else None,
         branch=worktree.branch if worktree is not None else None,
-        origin=started.text if started is not None else None,
+        started_by=started.text if started is not None else None,
         comeback=comeback,
     )
 

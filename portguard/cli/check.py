@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from portguard.model import CheckReport
 
+
 COMMAND = Command(
     "look",
     "Check whether every declared port can be bound right now.\n\n"
@@ -76,7 +77,7 @@ def _answer(report: CheckReport, kind: str) -> None:
     if kind == "json":
         from portguard.render import documents  # json costs 0.7 x the interpreter's start
 
-        output.answer(documents.document("check", report.exit_code, documents.check(report)))
+        output.answer(documents.document("check", report.exit_code, documents.data(report)))
         return
     if kind == "text":
         from portguard.render import text  # not in the others

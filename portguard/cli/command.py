@@ -14,7 +14,22 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
 
-COMMANDS = ("check", "env", "free", "info", "init", "kill", "leases", "lint", "list", "run", "schema", "wait", "who")
+# By command: the record of `model` that `--json` prints.
+COMMANDS = {
+    "check": "CheckReport",
+    "env": "EnvReport",
+    "free": "FreeReport",
+    "info": "InfoReport",
+    "init": "InitReport",
+    "kill": "KillReport",
+    "leases": "LeasesReport",
+    "lint": "LintReport",
+    "list": "Listing",
+    "run": "CheckReport",
+    "schema": "SchemaReport",
+    "wait": "WaitReport",
+    "who": "WhoReport",
+}
 GROUPS = {
     "look": "Look",
     "act": "Act",

@@ -55,7 +55,7 @@ def run(
     if as_json or output_format == "json":
         from portguard.render import documents  # json costs 0.7 x the interpreter's start
 
-        output.answer(documents.document("env", OK, documents.env(report)))
+        output.answer(documents.document("env", OK, documents.data(report)))
     elif path is None:
         output.answer(_lines(report.variables, "export " if output_format == "shell" else ""))
     elif changed:

@@ -71,7 +71,7 @@ def run(
         if as_json:
             from portguard.render import documents  # json costs 0.7 x the interpreter's start
 
-            output.answer(documents.document("free", OK, documents.free(report)))
+            output.answer(documents.document("free", OK, documents.data(report)))
         else:
             output.answer("".join(f"{port.port}\n" for port in report.ports))
     except BaseException:

@@ -6,6 +6,7 @@ from portguard.api import info as api
 from portguard.cli import output
 from portguard.cli.command import JSON, Command, arguments
 from portguard.errors import OK
+from portguard.model import InfoReport
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ def run(*, ports: Sequence[str], as_json: bool) -> int:
     if as_json:
         from portguard.render import documents  # json costs 0.7 x the interpreter's start
 
-        output.answer(documents.document("info", OK, documents.info(found)))
+        output.answer(documents.document("info", OK, documents.data(InfoReport(tuple(found)))))
     else:
         from portguard.render import listing  # not in JSON
 

@@ -8,8 +8,6 @@ from portguard.cli.command import JSON, Command, Option
 from portguard.errors import OK
 
 TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
 
 COMMAND = Command(
     "declare",
@@ -29,23 +27,13 @@ def run(*, force: bool, as_json: bool) -> int:
     if as_json:
         from portguard.render import documents  # json costs 0.7 x the interpreter's start
 
-        output.answer(documents.document("init", OK, _data(report)))
+        output.answer(documents.document("init", OK, documents.data(report)))
         return OK
     here = working_directory(None)
     lines = [
         f"{safe(shown(path, here))}: {count} port{'' if count == 1 else 's'}"
         for path, count in zip(report.sources, report.counts, strict=True)
     ]
-    lines.append(f"{'written' if report.was_written else 'unchanged'}: {safe(report.path)}")
+    lines.append(f"{'written' if report.written else 'unchanged'}: {safe(report.path)}")
     output.answer("\n".join(lines) + "\n")
     return OK
-
-
-def _data(report: api.InitReport) -> dict[str, Any]:
-    return {
-        "path": report.path,
-        "written": report.was_written,
-        "sources": list(report.sources),
-        "text": report.text,
-        "notes": [{"id": note.id, "message": note.message} for note in report.notes],
-    }

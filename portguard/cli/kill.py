@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from portguard.model import KillReport
 
+
 COMMAND = Command(
     "act",
     "Stop what listens on a port and nothing else, or say why not.\n\n"
@@ -61,7 +62,7 @@ def run(
     if as_json:
         from portguard.render import documents  # json costs 0.7 x the interpreter's start
 
-        output.answer(documents.document("kill", report.exit_code, documents.kill(report, dry_run=dry_run)))
+        output.answer(documents.document("kill", report.exit_code, documents.data(report)))
     elif dry_run:
         output.answer(render.plan(report, colour=output.wants_colour()))
     else:

@@ -9,6 +9,7 @@ from portguard.api import leases as api
 from portguard.cli import output
 from portguard.cli.command import JSON, Command, Option, arguments
 from portguard.errors import OK, UsageError
+from portguard.model import LeasesReport
 from portguard.render import leases as render
 
 TYPE_CHECKING = False
@@ -57,7 +58,7 @@ def run(*, words: Sequence[str], all_: bool, dry_run: bool, as_json: bool) -> in
     if as_json:
         from portguard.render import documents  # json costs 0.7 x the interpreter's start
 
-        output.answer(documents.document("leases", OK, documents.leases(found)))
+        output.answer(documents.document("leases", OK, documents.data(LeasesReport(tuple(found)))))
     elif told:
         output.answer(told)
     else:

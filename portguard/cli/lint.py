@@ -31,7 +31,7 @@ def run(*, paths: Sequence[str], config: str | None, output_format: str, strict:
     if kind == "json":
         from portguard.render import documents  # json costs 0.7 x the interpreter's start
 
-        output.answer(documents.document("lint", report.exit_code, documents.lint(report)))
+        output.answer(documents.document("lint", report.exit_code, documents.data(report)))
     elif kind == "github":
         from portguard.render import annotations  # not in text
 

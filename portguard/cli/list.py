@@ -60,12 +60,11 @@ def run(
     if as_json:
         from portguard.render import documents  # json costs 0.7 x the interpreter's start
 
-        output.answer(documents.document("list", OK, documents.listing(found)))
+        output.answer(documents.document("list", OK, documents.data(found)))
         return OK
     from portguard.render import listing  # not in JSON
 
-    projects = api.projects_of(found) if by_project else None
-    told = listing.listing(found, colour=output.wants_colour(), width=output.width(), projects=projects)
+    told = listing.listing(found, colour=output.wants_colour(), width=output.width(), by_project=by_project)
     if told:
         output.answer(told)
     else:

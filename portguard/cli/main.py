@@ -188,7 +188,8 @@ def _answer(words: Sequence[str], exit_code: int, code: str, messages: Sequence[
         from portguard.render import documents  # only on the way out
 
         errors = [documents.error(code, message, hint) for message in messages]
-        answer = documents.document(command, exit_code, documents.empty(command), errors)
+        nothing = documents.empty(COMMANDS.get(command or ""))
+        answer = documents.document(command, exit_code, nothing, errors)
     else:
         answer = _annotated(wanted, code, messages, hint)
     with contextlib.suppress(OutputError):

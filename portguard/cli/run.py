@@ -65,7 +65,7 @@ def run(
             from portguard.render import documents  # json costs 0.7 x the interpreter's start
 
             errors = [documents.error(error.code, message, error.hint) for message in error.messages]
-            output.answer(documents.document("run", RUN_FAILED, documents.check(error.report), errors))
+            output.answer(documents.document("run", RUN_FAILED, documents.data(error.report), errors))
         else:
             output.message(text.conflicts(error.report, os.getcwd(), error.hint))
         return RUN_FAILED
@@ -91,5 +91,5 @@ def _not_run(exit_code: int, code: str, message: str, hint: str | None, *, as_js
         from portguard.render import documents  # json costs 0.7 x the interpreter's start
 
         errors = [documents.error(code, message, hint)]
-        output.answer(documents.document("run", exit_code, documents.empty("run"), errors))
+        output.answer(documents.document("run", exit_code, documents.empty("CheckReport"), errors))
     return exit_code

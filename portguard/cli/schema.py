@@ -5,6 +5,7 @@ from __future__ import annotations
 from portguard.cli import output
 from portguard.cli.command import JSON, Command
 from portguard.errors import OK
+from portguard.model import SchemaReport
 
 COMMAND = Command("declare", "Print the JSON Schema of portguard.toml.", (JSON,))
 
@@ -22,6 +23,6 @@ def run(*, as_json: bool) -> int:
 
         from portguard.render import documents
 
-        text = documents.document("schema", OK, {"schema": json.loads(text)})
+        text = documents.document("schema", OK, documents.data(SchemaReport(json.loads(text))))
     output.answer(text)
     return OK

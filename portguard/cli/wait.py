@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from portguard.model import WaitReport
 
+
 COMMAND = Command(
     "act",
     "Wait until every port has a listener, all at the same time.\n\nExits 0 on success, 1 on timeout.",
@@ -54,6 +55,6 @@ def _tell(report: WaitReport, *, free: bool, as_json: bool) -> None:
 
         failures = [port.failure for port in report.ports if port.failure is not None]
         errors = [documents.error(failure.code, failure.message, failure.hint) for failure in failures]
-        output.answer(documents.document("wait", report.exit_code, documents.wait(report), errors))
+        output.answer(documents.document("wait", report.exit_code, documents.data(report), errors))
     elif report.exit_code == 0:
         output.answer(wait.reached(report, free=free))

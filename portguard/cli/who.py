@@ -36,7 +36,7 @@ def run(*, ports: Sequence[str], all_holders: bool, as_json: bool) -> int:
     if as_json:
         from portguard.render import documents  # json costs 0.7 x the interpreter's start
 
-        output.answer(documents.document("who", report.exit_code, documents.who(report)))
+        output.answer(documents.document("who", report.exit_code, documents.data(report)))
     else:
         from portguard.render import text, who  # not in JSON
 

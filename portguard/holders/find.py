@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import sys
 
-from portguard._namedtuple import NamedTuple
+from portguard._namedtuple import NamedTuple, unchecked
 from portguard.errors import LookupFailedError
 from portguard.model import Holder
 from portguard.rules.addresses import overlaps
@@ -111,10 +111,9 @@ def holders_of(
         protocol, address, port, state, _, uid, _, named = row
         status = "known" if some else _why_unknown(row, owners)
         is_complete = is_whole and named is None and status != "hidden"
-        # As everywhere where there are tens of thousands: the constructor's checks cost more than the rest.
         whose = None if uid == nobodys else uid
         values = (protocol, address, port, state, status, people[some], is_complete, None, None, whose, False)
-        found.append(tuple.__new__(Holder, values))
+        found.append(unchecked(Holder, values))
     return tuple(found)
 
 

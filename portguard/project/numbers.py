@@ -69,11 +69,11 @@ def find_numbers(
     try:
         own = _own(known(environ), checkout)
     except StateError as error:
-        if policy.mode == "take" and (checkout.is_linked or policy.isolated or policy.moved):
+        if policy.mode == "take" and (checkout.linked or policy.isolated or policy.moved):
             raise
         return Numbers({}, False, (Note("leases", f"this checkout's own numbers could not be read: {error.message}"),))
     isolated = bool(firsts) and (
-        checkout.is_linked or policy.isolated or any(item.kind == "isolated" for item in own.values())
+        checkout.linked or policy.isolated or any(item.kind == "isolated" for item in own.values())
     )
     ports = {name: item.port for name, item in own.items()}
     moved = {

@@ -42,19 +42,19 @@ _CONNECTIONS = (("PORT", 9), ("ADDRESS", 15), ("REMOTE", 21), *_OWNER, ("STATE",
 _SHOWN_ELSEWHERE = ("well-known", "browser-blocked", "ephemeral", "ephemeral-range", "reserved")
 
 
-def listing(found: Listing, *, colour: bool, width: int = WIDTH, projects: Sequence[str | None] | None = None) -> str:
+def listing(found: Listing, *, colour: bool, width: int = WIDTH, by_project: bool = False) -> str:
     """Return a line a listener under a line of heads; connections, where asked for, as a second table.
 
-    Sockets that differ in nothing that is shown share a line. `projects`, one for each listener, makes a table for
-    each, those of no project last. Empty where nothing listens.
+    Sockets that differ in nothing that is shown share a line. `by_project` makes a table for each project, and one for
+    the listeners without a project at the end. Empty if nothing listens.
     """
     owners: _Owners = {}
-    if projects is None:
+    if by_project:
+        listeners = _by_project(found.listeners, colour=colour, width=width)
+    else:
         rests: _Rests = {}
         rows = dict.fromkeys([_listener(item, rests) for item in found.listeners])
         listeners = table(_LISTENERS, rows, colour=colour, width=width)
-    else:
-        listeners = _by_project(found, projects, colour=colour, width=width)
     if found.connections is None:
         return listeners
     rows = dict.fromkeys([_connection(item, owners) for item in found.connections])
@@ -63,18 +63,18 @@ def listing(found: Listing, *, colour: bool, width: int = WIDTH, projects: Seque
     return "\n".join(part for part in parts if part)
 
 
-def _by_project(found: Listing, projects: Sequence[str | None], *, colour: bool, width: int) -> str:
+def _by_project(found: Sequence[Listener], *, colour: bool, width: int) -> str:
     tables = []
     rests: _Rests = {}
-    for project in sorted(set(projects), key=lambda name: (name is None, name or "")):
-        rows = [_listener(item, rests) for item, own in zip(found.listeners, projects, strict=True) if own == project]
+    for project in sorted({item.project for item in found}, key=lambda name: (name is None, name or "")):
+        rows = [_listener(item, rests) for item in found if item.project == project]
         head = "(no project)" if project is None else safe(project, width)
         tables.append(f"{head}\n{table(_LISTENERS, dict.fromkeys(rows), colour=colour, width=width)}")
     return "\n".join(tables)
 
 
 def _listener(item: Listener, rests: _Rests) -> tuple[str, ...]:
-    holder, span, service, user = item
+    holder, span, service, user, _ = item
     protocol, address, port, _, status, processes, _, container, unit, _, _ = holder
     key = (id(processes), status, user, span, service, id(container), unit)
     rest = rests.get(key)

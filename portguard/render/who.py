@@ -64,7 +64,7 @@ def _holder(holder: Holder, background: Background, home: str) -> Iterator[str]:
     if background.checkout is not None:
         branch = f", branch {background.branch}" if background.branch is not None else ""
         yield f"git checkout {_short(background.checkout, home)}{branch}"
-    for line in (background.origin, background.comeback):
+    for line in (background.started_by, background.comeback):
         if line is not None:
             yield line
 

@@ -11,6 +11,7 @@ import errno
 import os
 import struct
 
+from portguard._namedtuple import unchecked
 from portguard.errors import LookupFailedError
 from portguard.model import Socket, TableRow
 from portguard.system import sight
@@ -185,12 +186,11 @@ def _row(payload: bytes, protocol: Protocol) -> TableRow:
     else:
         v6only, address = None, _socket.inet_ntop(family, source[:4])
     name = _TCP_STATES.get(state, "unknown") if protocol == "tcp" else "established" if state == 1 else "bound"
-    # There can be tens of thousands, and the constructors' checks would cost as much as all the rest.
-    socket = tuple.__new__(Socket, (protocol, address, _socket.ntohs(port), name, v6only, uid, inode, None))
+    socket = unchecked(Socket, (protocol, address, _socket.ntohs(port), name, v6only, uid, inode, None))
     if not peer_port:
-        return tuple.__new__(TableRow, (socket, None, None))
+        return unchecked(TableRow, (socket, None, None))
     remote = _socket.inet_ntop(family, peer if family == _socket.AF_INET6 else peer[:4])
-    return tuple.__new__(TableRow, (socket, remote, _socket.ntohs(peer_port)))
+    return unchecked(TableRow, (socket, remote, _socket.ntohs(peer_port)))
 
 
 def _scoped(address: str, interface: int) -> str:

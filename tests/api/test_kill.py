@@ -554,10 +554,10 @@ def test_what_came_of_it_may_not_be_told(tmp_path: Path, idle: int, monkeypatch:
     assert said.status == "unknown"
     assert said.message == "what came of it cannot be told: no bind could be tried: EMFILE"
     assert said.hint == f"see: portguard check {target}"
-    assert kill._report([said], ()).exit_code == 3
-    assert kill._report([said, said._replace(status="refused")], ()).exit_code == 1
-    assert kill._report([said._replace(status="freed")], ()).exit_code == 0
-    assert kill._report([said._replace(status="still-held")], ()).exit_code == 1
+    assert kill._report([said], (), dry_run=False).exit_code == 3
+    assert kill._report([said, said._replace(status="refused")], (), dry_run=False).exit_code == 1
+    assert kill._report([said._replace(status="freed")], (), dry_run=False).exit_code == 0
+    assert kill._report([said._replace(status="still-held")], (), dry_run=False).exit_code == 1
     assert kill._unknown(plan.port, "no table", ["x could not be stopped"]).message == (
         "what came of it cannot be told: no table; x could not be stopped"
     )

@@ -147,7 +147,7 @@ def argument_lists() -> st.SearchStrategy[list[str]]:
 
 def plain_lists() -> st.SearchStrategy[list[str]]:
     """Return argument lists in which everything is plainly spelled."""
-    return st.sampled_from(COMMANDS).flatmap(
+    return st.sampled_from(list(COMMANDS)).flatmap(
         lambda command: st.lists(plain_words(command), max_size=4).map(
             lambda found: [command, *(word for part in found for word in part)]
         )

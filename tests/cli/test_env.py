@@ -120,7 +120,12 @@ def test_formats(shop: Shop, portguard: Run, answer: Answer) -> None:
     assert document["data"] == {
         "config": str(shop.main / "portguard.toml"),
         "isolated": False,
-        "checkout": {"root": str(shop.main), "common": str(shop.main / ".git")},
+        "checkout": {
+            "root": str(shop.main),
+            "common": str(shop.main / ".git"),
+            "directory": str(shop.main),
+            "linked": False,
+        },
         "ports": [
             {
                 "name": name, "env": f"{name.upper()}_PORT", "port": port, "declared_port": port,
@@ -166,7 +171,12 @@ def test_a_linked_worktree_has_its_own_and_keeps_them(shop: Shop, variables: Var
     assert variables(shop.main) == {"WEB_PORT": str(shop.web), "DB_PORT": str(shop.db)}
     data = answer("env", cwd=side)["data"]
     assert (data["isolated"], [port["origin"] for port in data["ports"]]) == (True, ["lease", "lease"])
-    assert data["checkout"] == {"root": str(side), "common": str(shop.main / ".git")}
+    assert data["checkout"] == {
+        "root": str(side),
+        "common": str(shop.main / ".git"),
+        "directory": str(side),
+        "linked": True,
+    }
 
 
 def test_check_tells_the_very_numbers(shop: Shop, variables: Variables, answer: Answer) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from portguard.cli.command import COMMANDS
 from portguard.errors import EXIT_CODES
 from portguard.leases.table import locked
 from portguard.render import documents
@@ -27,12 +28,13 @@ Answer = Callable[..., dict[str, Any]]
 ROOT = Path(__file__).parents[2]
 PORT_KEYS = {
     "name", "port", "declared_port", "protocol", "hosts", "env", "service", "source", "verdict", "cause", "message",
-    "hint", "suggestion", "notes", "holders",
+    "hint", "suggestion", "notes", "holders", "optional",
 }  # fmt: skip
 HOLDER_KEYS = {
     "protocol", "address", "port", "state", "owner_status", "processes", "processes_complete", "container", "unit",
+    "uid", "user_unit",
 }  # fmt: skip
-PROCESS_KEYS = {"pid", "name", "user", "exe", "cwd", "started_at", "parent_pid"}
+PROCESS_KEYS = {"pid", "name", "user", "exe", "cwd", "started_at", "parent_pid", "uid", "cwd_is_shared"}
 
 
 def test_the_readme_has_the_table_of_exit_codes() -> None:
@@ -117,8 +119,8 @@ def test_a_failure_has_the_keys_of_an_answer(answer: Answer, tmp_path: Path, bus
     ]  # fmt: skip
 
     for words in answers:
-        assert set(documents.empty(str(words[0]))) == set(answer(*words)["data"]), words
-    assert answer("who", "no-port")["data"] == {"ports": []}
+        assert set(documents.empty(COMMANDS[str(words[0])])) == set(answer(*words)["data"]), words
+    assert answer("who", "no-port")["data"] == {"ports": [], "notes": []}
 
 
 @pytest.mark.parametrize("asked", ["free", "--help", "--version"])
@@ -207,7 +209,7 @@ def test_document_of_a_check(answer: Answer, busy: int, tmp_path: Path) -> None:
     assert set(document) == {"schema_version", "command", "ok", "exit_code", "data", "errors"}
     assert (document["schema_version"], document["command"], document["ok"]) == (1, "check", False)
     data = document["data"]
-    assert set(data) == {"config", "sources", "ports", "summary"}
+    assert set(data) == {"config", "sources", "ports", "summary", "notes"}
     assert data["config"] == str(tmp_path / "portguard.toml")
     assert [(port["name"], port["protocol"], port["verdict"]) for port in data["ports"]] == [
         ("db", "tcp", "conflict"),
@@ -217,7 +219,7 @@ def test_document_of_a_check(answer: Answer, busy: int, tmp_path: Path) -> None:
     for port in data["ports"]:
         assert set(port) == PORT_KEYS
         assert port["source"] == {"file": str(tmp_path / "portguard.toml"), "line": 1}
-        assert all(set(note) == {"id", "message"} for note in port["notes"])
+        assert all(set(note) == {"id", "message", "source"} for note in port["notes"])
     holder = data["ports"][0]["holders"][0]
     assert set(holder) == HOLDER_KEYS
     assert (holder["state"], holder["owner_status"], holder["container"], holder["unit"]) == (

@@ -102,7 +102,7 @@ def test_the_document_has_these_keys_and_what_was_asked_for(
     after = time.time()
     assert set(document) == {"schema_version", "command", "ok", "exit_code", "data", "errors"}
     assert (document["command"], document["ok"], document["exit_code"], document["errors"]) == ("free", True, 0, [])
-    assert set(document["data"]) == {"ports"}
+    assert set(document["data"]) == {"ports", "notes"}
     assert len(document["data"]["ports"]) == 2
     for port in document["data"]["ports"]:
         assert set(port) == {"port", "protocols", "leased", "expires_at", "name"}
@@ -190,7 +190,7 @@ def test_what_cannot_be_asked_has_a_document_too(arguments: list[str], answer: A
     """With --json: one document with the error, whichever of the two doors refused."""
     document = answer("free", *arguments)
     assert (document["command"], document["ok"], document["exit_code"]) == ("free", False, 2)
-    assert document["data"] == {"ports": []}
+    assert document["data"] == {"ports": [], "notes": []}
     assert [error["code"] for error in document["errors"]] == ["usage"]
     assert document["errors"][0]["message"]
 

@@ -18,18 +18,21 @@ from tests.worlds import netns
 
 Answer = Callable[..., dict[str, Any]]
 
-KEYS = {"port", "range", "services", "tools", "ephemeral", "browser_blocked", "privileged", "notes"}
+KEYS = {
+    "port", "range", "services", "tools", "ephemeral", "browser_blocked", "privileged", "notes", "protocols",
+    "ephemeral_range",
+}  # fmt: skip
 
 
 def test_document(answer: Answer) -> None:
     """One entry a port, in the order asked, each once, with the keys of the contract."""
     document = answer("info", "5432", "143/tcp", "51820/udp", "5432")
     assert (document["command"], document["ok"], document["exit_code"]) == ("info", True, 0)
-    assert set(document["data"]) == {"ports"}
+    assert set(document["data"]) == {"ports", "notes"}
     ports = document["data"]["ports"]
     assert [port["port"] for port in ports] == [5432, 143, 51820]
     assert all(set(port) == KEYS for port in ports)
-    assert all(set(note) == {"id", "message"} for port in ports for note in port["notes"])
+    assert all(set(note) == {"id", "message", "source"} for port in ports for note in port["notes"])
     postgresql, imap, wireguard = ports
     assert (postgresql["range"], postgresql["tools"]) == ("registered", ["PostgreSQL"])
     assert postgresql["services"] == {"tcp": "postgresql", "udp": "postgresql"}
@@ -64,7 +67,7 @@ def test_what_is_no_port_is_refused(portguard: Run, word: str) -> None:
     assert done.stderr.strip()
     told = portguard("info", "80", word, "--json")
     document = json.loads(told.stdout)
-    assert (told.returncode, document["exit_code"], document["data"]) == (2, 2, {"ports": []})
+    assert (told.returncode, document["exit_code"], document["data"]) == (2, 2, {"ports": [], "notes": []})
     assert document["errors"][0]["code"] == "usage"
 
 

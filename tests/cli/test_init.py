@@ -229,6 +229,7 @@ def test_the_document(tmp_path: Path) -> None:
             "path": str(tmp_path / "portguard.toml"),
             "written": is_written,
             "sources": [str(tmp_path / ".env")],
+            "counts": [1],
         }
 
 
@@ -256,7 +257,7 @@ def test_line_ends_alone_are_no_difference(tmp_path: Path) -> None:
     content = path.read_bytes().replace(b"\n", b"\r\n")
     path.write_bytes(content)
 
-    assert not init(cwd=str(tmp_path)).was_written
+    assert not init(cwd=str(tmp_path)).written
     assert path.read_bytes() == content
 
 
@@ -272,7 +273,7 @@ def test_a_table_in_pyproject_counts(tmp_path: Path) -> None:
     assert state(tmp_path) == before
 
     report = init(cwd=str(tmp_path), force=True)
-    assert report.was_written
+    assert report.written
     assert [note.id for note in report.notes] == ["config-hidden"]
     assert before.items() <= state(tmp_path).items()
 

@@ -109,7 +109,7 @@ def test_keys(tmp_path: Path, here: Endpoint, answer: Answer) -> None:
         assert set(document) == {"schema_version", "command", "ok", "exit_code", "data", "errors"}
         assert (document["schema_version"], document["command"]) == (1, "kill")
         assert document["ok"] == (document["exit_code"] == 0)
-        assert set(document["data"]) == {"dry_run", "ports"}
+        assert set(document["data"]) == {"dry_run", "ports", "notes"}
         for entry in document["data"]["ports"]:
             assert set(entry) == _PORT_KEYS
             assert all(set(action) == _ACTION_KEYS for action in entry["actions"])

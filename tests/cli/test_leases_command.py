@@ -84,7 +84,7 @@ def test_nothing_is_no_failure(portguard: Run, answer: Answer) -> None:
         said = "nothing to give back\n" if "prune" in words else "nothing is handed out\n"
         done = portguard("leases", *words)
         assert (done.returncode, done.stdout, done.stderr) == (0, "", said), words
-    assert answer("leases")["data"] == {"leases": []}
+    assert answer("leases")["data"] == {"leases": [], "notes": []}
     assert not os.path.lexists(os.environ["PORTGUARD_STATE_DIR"])
 
 
@@ -302,7 +302,10 @@ def test_unknown_and_wrong(portguard: Run, answer: Answer, tmp_path: Path) -> No
     ]  # fmt: skip
     assert portguard("leases", "--all", cwd=shop).stderr.splitlines()[1] == "  next: portguard leases", "it gives back"
     document = answer("leases", "nosuch")
-    assert (document["data"], [error["code"] for error in document["errors"]]) == ({"leases": []}, ["usage"])
+    assert (document["data"], [error["code"] for error in document["errors"]]) == (
+        {"leases": [], "notes": []},
+        ["usage"],
+    )
     assert sorted(listed_ports(answer)) == sorted(own.values())
 
 

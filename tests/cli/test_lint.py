@@ -236,7 +236,7 @@ def write(directory: Path, files: Files) -> Path:
 def found(directory: Path, *arguments: str) -> list[dict[str, Any]]:
     """Return the findings of `lint` there, as its document has them."""
     report = library.lint(*arguments, cwd=str(directory))
-    findings: list[dict[str, Any]] = documents.lint(report)["findings"]
+    findings: list[dict[str, Any]] = documents.data(report)["findings"]
     return findings
 
 
@@ -283,7 +283,7 @@ def test_a_finding_is_turned_off_with_a_reason(  # noqa: PLR0917 - a row of the 
     write(tmp_path, {**files, "portguard.toml": f'{config}{rule} = "we know"\n'})
     before = len(found(write(tmp_path / "other", files)))
 
-    document = documents.lint(library.lint(cwd=str(tmp_path)))
+    document = documents.data(library.lint(cwd=str(tmp_path)))
 
     is_broken = rule in ("schema", "port-zero") and where.startswith("portguard.toml")
     if rule == "schema" or is_broken:

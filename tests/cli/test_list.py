@@ -23,6 +23,7 @@ import pytest
 import portguard as library
 from portguard.errors import LookupFailedError, UsageError
 from portguard.system import proc_net, sock_diag, sockets
+from tests.cli.test_exit_codes import HOLDER_KEYS
 from tests.conftest import PORTGUARD, Run
 from tests.worlds import netns, users
 from tests.worlds.capabilities import NOBODY, find_program
@@ -404,10 +405,6 @@ def test_text_and_mine_for_another_user(shared_host: tuple[netns.PrivateNetns, u
 
 # ---------------------------------------------------------------- what the document holds
 
-HOLDER_KEYS = {
-    "protocol", "address", "port", "state", "owner_status", "processes", "processes_complete", "container", "unit",
-}  # fmt: skip
-
 
 @pytest.mark.needs("netns", "ipv6")
 def test_document() -> None:
@@ -427,17 +424,17 @@ def test_document() -> None:
 
     plain, everything, (client, bound, pid) = netns.run_in_netns(ask)
     assert (plain["command"], plain["ok"], plain["exit_code"], plain["errors"]) == ("list", True, 0, [])
-    assert set(plain["data"]) == {"listeners"}
-    assert set(everything["data"]) == {"listeners", "connections"}
+    assert set(plain["data"]) == {"listeners", "notes"}
+    assert set(everything["data"]) == {"listeners", "connections", "notes"}
     assert everything["data"]["listeners"] == plain["data"]["listeners"]
     first, second = plain["data"]["listeners"]
-    assert set(first) == HOLDER_KEYS | {"range", "service"}
+    assert set(first) == HOLDER_KEYS | {"range", "service", "user", "project"}
     assert (first["port"], first["range"], first["service"]) == (5432, "registered", "postgresql")
     assert (second["port"], second["range"], second["service"]) == (50_123, "dynamic", None)
     assert (first["state"], first["owner_status"], first["processes"][0]["pid"]) == ("listen", "known", pid)
     assert (first["container"], first["unit"]) == (None, None)
     connections = {each["port"]: each for each in everything["data"]["connections"] if each["port"] != 5432}
-    assert set(connections[client]) == HOLDER_KEYS | {"remote_address", "remote_port"}
+    assert set(connections[client]) == HOLDER_KEYS | {"remote_address", "remote_port", "user"}
     assert (connections[client]["remote_address"], connections[client]["remote_port"]) == ("127.0.0.1", 5432)
     assert (connections[client]["state"], connections[client]["processes"][0]["pid"]) == ("established", pid)
     if bound in connections:  # Linux 6.8 and later
@@ -454,7 +451,7 @@ def test_where_nothing_listens() -> None:
 
     code, out, err, document = netns.run_in_netns(ask)
     assert (code, out, err) == (0, "", "nothing listens\n")
-    assert json.loads(document)["data"] == {"listeners": []}
+    assert json.loads(document)["data"] == {"listeners": [], "notes": []}
 
 
 def test_no_table_at_all(tmp_path: Any) -> None:

@@ -578,7 +578,7 @@ def test_document(answer: Answer, busy: int, idle: int) -> None:
     mixed = answer("wait", f"127.0.0.1:{busy}", f"127.0.0.1:{idle}/tcp", "--timeout", SHORT)
     busy_still = answer("wait", f"127.0.0.1:{busy}", "--free", "--timeout", SHORT)
 
-    keys = {"target", "port", "protocol", "hosts", "reached", "seconds", "holders"}
+    keys = {"target", "port", "protocol", "hosts", "reached", "seconds", "holders", "failure"}
     for document in (served, mixed, busy_still):
         assert all(set(port) == keys for port in document["data"]["ports"])
         assert all(set(holder) == HOLDER_KEYS for port in document["data"]["ports"] for holder in port["holders"])
@@ -640,7 +640,7 @@ def test_asked_wrongly(portguard: Run, answer: Answer, words: list[str]) -> None
     """What is no port or no timeout exits 2 before anything is waited for, with a document where one is asked for."""
     assert portguard("wait", *words).returncode == 2
     document = answer("wait", *words)
-    assert (document["exit_code"], document["command"], document["data"]) == (2, "wait", {"ports": []})
+    assert (document["exit_code"], document["command"], document["data"]) == (2, "wait", {"ports": [], "notes": []})
 
 
 @pytest.mark.parametrize("as_json", [False, True])

@@ -30,7 +30,7 @@ def test_keys_and_exit_codes(answer: Answer, portguard: Run) -> None:
     nobody = answer("who", port)
 
     (entry,) = document["data"]["ports"]
-    assert set(entry) == {"port", "holders", "connections"}
+    assert set(entry) == {"port", "holders", "connections", "notes", "asked"}
     assert (document["command"], document["exit_code"], entry["port"]) == ("who", 0, port)
     assert [holder["state"] for holder in entry["holders"]] == ["listen"]
     assert entry["holders"][0]["processes"][0]["pid"] == os.getpid()

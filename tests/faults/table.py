@@ -235,7 +235,7 @@ FILES = (
     Row("write the answer, interrupted", "write", ("out",), ("EINTR",),
         {"check": 0, "free": 0, "leases": 0, "list": 0, "info": 0}, when="1"),
     Row("load the rest of the program", "openat", ("portguard/api/listing.py", "portguard/api/who.py"), _SHORT_OF,
-        {"list": 3, "who": 3}, reason="not enough left"),
+        {"list": 3, "who": 3}, reason="out of system resources"),
 )  # fmt: skip
 
 # --- sockets and processes ------------------------------------------------------------------------

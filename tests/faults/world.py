@@ -75,6 +75,8 @@ class World(NamedTuple):
             "PORTGUARD_STATE_DIR": str(self.state),
             "XDG_CACHE_HOME": str(self.root / "cache"),
             "HOME": str(self.root),
+            # A limit on file sizes would leave half a .pyc in the package (CPython 3.11 renames what was cut off).
+            "PYTHONDONTWRITEBYTECODE": "1",
         }
 
 

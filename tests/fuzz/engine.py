@@ -107,7 +107,7 @@ def _hold(is_udp: bool, port: int, engines: Engines) -> None:
     report = WhoReport((WhoPort(port, (holder,), (), (Background(),), engines.notes(port)),), 0)
     assert_printable(who.who(report, "/root", colour=False))
     assert_printable(safe(explain.occupied(holder)))
-    json.loads(documents.document("who", 0, documents.who(report)))
+    json.loads(documents.document("who", 0, documents.data(report)))
 
 
 # ---------------------------------------------------------------- by commands, and in files

@@ -88,7 +88,7 @@ def _process(proc: Path, content: bytes, kind: int) -> None:
 def _tell(process: Process) -> None:
     holder = Holder("tcp", "127.0.0.1", 8080, "listen", "known", (process,))
     assert_printable("\n".join(text.details([holder])))
-    json.loads(json.dumps(documents._holder(holder), allow_nan=False))
+    json.loads(json.dumps(documents.data(holder), allow_nan=False))
 
 
 def _cgroup(proc: Path, content: bytes, _kind: int) -> None:

@@ -17,7 +17,7 @@ from portguard.config.find import ConfigText
 from portguard.errors import StateError
 from portguard.leases import assignments, directory, quick_look, table, take
 from portguard.leases.table import Lease
-from portguard.model import Config
+from portguard.model import Config, LeasesReport
 from portguard.project import cache as configs
 from portguard.render import documents, leases
 from portguard.system import kernel
@@ -111,7 +111,7 @@ def _list(state: Path) -> None:
     for item in found:
         assert_port(item.port)
     assert_printable(leases.leases(found, "/root", now=time.time(), colour=False, width=120))
-    json.loads(documents.document("leases", 0, documents.leases(found)))
+    json.loads(documents.document("leases", 0, documents.data(LeasesReport(tuple(found)))))
 
 
 def _stored(state: Path, name: str) -> Path:

@@ -127,8 +127,8 @@ BREAKINGS = {
         Breaking(
             "JSON has names as a terminal is shown them",
             "render/documents.py",
-            '"service": port.service,',
-            '"service": __import__("portguard.render.safe").render.safe.safe(port.service or ""),',
+            "return found if port.last_port is None else",
+            'found["service"] = __import__("portguard.render.safe").render.safe.safe(port.service or "")\n    return found if port.last_port is None else',
             [_EVERYWHERE],
         ),
         Breaking(
@@ -178,8 +178,8 @@ BREAKINGS = {
         Breaking(
             "a key of the document has another name",
             "render/documents.py",
-            '"declared_port": port.declared_port,\n        "protocol"',
-            '"declared": port.declared_port,\n        "protocol"',
+            "        if field not in moved\n    }\n    change",
+            '        if field not in moved and field != "declared_port"\n    }\n    change',
             [_CODES + "test_document_of_a_check"],
         ),
         Breaking(

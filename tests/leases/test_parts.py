@@ -939,7 +939,7 @@ def test_a_book_is_kept(store: str) -> None:
     assert os.stat(f"{store}/{BOOK}").st_mode & 0o777 == 0o600
     assert sorted(os.listdir(store)) == ["assignments-h.lock", BOOK]
     assert descriptors() == before
-    made = assignments.new(7, "moved", "db", Checkout("/r", "/c", "/d", is_linked=True))
+    made = assignments.new(7, "moved", "db", Checkout("/r", "/c", "/d", linked=True))
     assert made._replace(since=0) == Assignment(7, 0, "moved", "db", "/d", "/r", "/c")
     assert 0 <= time.time() - made.since < 60
 

@@ -523,7 +523,7 @@ def test_a_lock_that_nobody_lets_go_of_ends_with_the_name_of_its_holder() -> Non
             f"  next: see what it does, and end it if it hangs: ps -fp {pid}\n"
         )
         document = json.loads(done.stdout)
-        assert document["data"] == {"ports": []}
+        assert document["data"] == {"ports": [], "notes": []}
         assert [error["code"] for error in document["errors"]] == ["lock-timeout"]
     assert_leased(free())
 

@@ -21,6 +21,7 @@ from portguard.model import (
     KillPort,
     KillReport,
     LeaseInfo,
+    LeasesReport,
     LintReport,
     Listener,
     Listing,
@@ -90,8 +91,10 @@ def outputs(evil: str) -> dict[str, str]:
     report = CheckReport(evil, (evil,), (port,), 1, (Note("y", evil),))
     background = Background(evil, evil, evil, evil)
     seen = WhoReport((WhoPort(8080, (found, plain), (plain,), (background, background), (Note("z", evil),)),), 0)
-    listed = Listing((Listener(found, "registered", evil, evil), Listener(plain, "registered", None, evil)), None, ())
-    project = listing.listing(listed, colour=False, projects=[evil, None])
+    listed = Listing(
+        (Listener(found, "registered", evil, evil, evil), Listener(plain, "registered", None, evil)), None, ()
+    )
+    project = listing.listing(listed, colour=False, by_project=True)
     told = _others(evil, (found, plain), report)
     return {
         **told,
@@ -101,8 +104,8 @@ def outputs(evil: str) -> dict[str, str]:
         "error": text.error([evil], evil),
         "who": who.who(seen, "", colour=False),
         "list": listing.listing(listed, colour=False),
-        "json": documents.document("check", 1, documents.check(report))
-        + documents.document("who", 0, documents.who(seen)),
+        "json": documents.document("check", 1, documents.data(report))
+        + documents.document("who", 0, documents.data(seen)),
     }
 
 
@@ -127,10 +130,10 @@ def _others(evil: str, holders: tuple[Holder, ...], report: CheckReport) -> dict
         "run": text.conflicts(report, "/", evil),
         "github": annotated.github([finding], base=evil),
         "sarif": annotated.sarif([finding], base=evil, version="1", rules={}),
-        "documents": documents.document("kill", 1, documents.kill(killed, dry_run=True))
-        + documents.document("wait", 1, documents.wait(waited), [documents.error(evil, evil, evil)])
-        + documents.document("lint", 1, documents.lint(found))
-        + documents.document("leases", 0, documents.leases([lease])),
+        "documents": documents.document("kill", 1, documents.data(killed))
+        + documents.document("wait", 1, documents.data(waited), [documents.error(evil, evil, evil)])
+        + documents.document("lint", 1, documents.data(found))
+        + documents.document("leases", 0, documents.data(LeasesReport((lease,)))),
     }
 
 
