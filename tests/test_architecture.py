@@ -213,3 +213,33 @@ def test_all_names_of_the_face_exist() -> None:
         assert name in dir(portguard)
     with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
         _ = portguard.nonsense
+
+
+ENGINE_NAMES = ("docker", "podman")
+
+
+def engine_comparisons(text: str) -> list[int]:
+    """Return the lines of a module that compare something with an engine's name."""
+    return [
+        node.lineno
+        for node in ast.walk(ast.parse(text))
+        if isinstance(node, ast.Compare)
+        for side in (node.left, *node.comparators)
+        for part in ast.walk(side)
+        if isinstance(part, ast.Constant) and part.value in ENGINE_NAMES
+    ]
+
+
+@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_no_module_compares_the_name_of_an_engine(path: Path) -> None:
+    """What differs between engines is data of their records, so that a new engine is one more record."""
+    assert engine_comparisons(path.read_text()) == []
+
+
+@pytest.mark.parametrize(
+    "code",
+    ['kind = 1 if container.engine == "docker" else 2', 'if name in ("podman", "docker"): pass', '"docker" != x'],
+)
+def test_comparisons_with_engines_are_found(code: str) -> None:
+    """The test above notices what there was before."""
+    assert set(engine_comparisons(code)) == {1}

@@ -1,6 +1,6 @@
-"""Engines that only their own command reaches: docker over ssh, TLS or a pipe, and Podman without a socket.
+"""Engines that only their own command reaches: Docker over ssh, TLS or a pipe, and Podman without a socket.
 
-Argument lists only, never a shell; every call ends by its deadline, with all it started; what it prints is foreign.
+Argument lists only, never a shell. Every call ends by its deadline, with everything it started. Its output is foreign.
 """
 
 from __future__ import annotations
@@ -18,42 +18,42 @@ if TYPE_CHECKING:
     from typing import Any
 
     from portguard.rules.attribution import Running
+    from portguard.rules.engines import Engine
 
 _SIZE_LIMIT = 16 * 1024 * 1024  # bytes
 _MOST = 1024  # containers; their identifiers fit into one command line
 _PART = 1 << 18  # bytes
 
 
-def docker(environ: Mapping[str, str], *, deadline: float) -> tuple[Running, ...]:
-    """Return the running containers of the engine the docker command talks to. Raises LookupFailedError.
+def running(engine: Engine, environ: Mapping[str, str], *, deadline: float) -> tuple[Running, ...]:
+    """Return the running containers, by the engine's own command. Raises LookupFailedError.
 
-    By `inspect`, since `docker ps` prints ports and labels for people: joined by commas that may be in them.
+    By `inspect` if there is no `ps` that prints JSON: a `ps` for people joins ports and labels by commas, which labels
+    may contain.
     """
     end = time.monotonic() + deadline
-    listed = _run(["docker", "ps", "--quiet", "--no-trunc"], environ, end)[0].split()
+    if engine.ps is not None:
+        return containers.from_ps(_json(_run([engine.name, *engine.ps], environ, end)[0]), engine.name)
+    listed = _run([engine.name, "ps", "--quiet", "--no-trunc"], environ, end)[0].split()
     identifiers = [word.decode("ascii") for word in listed if word.isalnum()][:_MOST]
-    return docker_inspect(identifiers, environ, deadline=end - time.monotonic())
+    return inspected(engine, identifiers, environ, deadline=end - time.monotonic())
 
 
-def docker_inspect(identifiers: Sequence[str], environ: Mapping[str, str], *, deadline: float) -> tuple[Running, ...]:
-    """Return these containers in full, those that are still there. Raises LookupFailedError."""
+def inspected(
+    engine: Engine, identifiers: Sequence[str], environ: Mapping[str, str], *, deadline: float
+) -> tuple[Running, ...]:
+    """Return these containers in full, those that still exist. Raises LookupFailedError."""
     if not identifiers:
         return ()
     end = time.monotonic() + deadline
-    # One that went away meanwhile makes the exit code 1; the others are printed all the same.
-    output, _ = _run(["docker", "inspect", "--type", "container", "--", *identifiers], environ, end, accepted=(0, 1))
-    return containers.from_inspect(_json(output), "docker")
-
-
-def podman(environ: Mapping[str, str], *, deadline: float) -> tuple[Running, ...]:
-    """Return the running containers of Podman, which needs no service to be running. Raises LookupFailedError."""
-    end = time.monotonic() + deadline
-    output, _ = _run(["podman", "ps", "--no-trunc", "--format", "json"], environ, end)
-    return containers.from_podman(_json(output))
+    # If one is gone by then, the exit code is 1, and the others are printed all the same.
+    words = [engine.name, "inspect", "--type", "container", "--", *identifiers]
+    output, _ = _run(words, environ, end, accepted=(0, 1))
+    return containers.from_inspect(_json(output), engine.name)
 
 
 def stop(engine: str, identifier: str, environ: Mapping[str, str], *, deadline: float) -> None:
-    """Stop a container by the engine's command, "docker" or "podman". Raises LookupFailedError when that fails."""
+    """Stop a container by the command of the engine of this name. Raises LookupFailedError if that fails."""
     _run([engine, "stop", "--", identifier], environ, time.monotonic() + deadline)
 
 

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from portguard.model import Compose, Container
 from portguard.rules.attribution import Published, Running
+from portguard.rules.engines import DEFAULT
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any
 
-__all__ = ["Published", "Running", "from_inspect", "from_list", "from_podman", "from_services", "host_ports"]
+__all__ = ["Published", "Running", "from_inspect", "from_list", "from_ps", "from_services", "host_ports"]
 
 _LABEL = "com.docker.compose."
 _PODMAN_LABEL = "io.podman.compose."  # what podman-compose writes besides, and its first versions alone
@@ -67,8 +68,8 @@ def from_inspect(answer: Any, engine: str) -> tuple[Running, ...]:
     return tuple(found)
 
 
-def from_podman(answer: Any) -> tuple[Running, ...]:
-    """Return the containers of `podman ps --format json`; a `range` of ports counts up from the first."""
+def from_ps(answer: Any, engine: str) -> tuple[Running, ...]:
+    """Return the containers of an engine's `ps` as JSON (podman-ps(1)); a `range` of ports counts up from the first."""
     found = []
     for entry, labels in _entries(answer, "Labels"):
         rows = [
@@ -80,7 +81,7 @@ def from_podman(answer: Any) -> tuple[Running, ...]:
         names = _list(entry.get("Names"))
         found.append(
             Running(
-                identity=_identity("podman", entry["Id"], names[0] if names else "", entry.get("Image"), labels),
+                identity=_identity(engine, entry["Id"], names[0] if names else "", entry.get("Image"), labels),
                 ports=_ports(rows[:_MOST_PORTS], "host_ip", "host_port", "container_port", "protocol"),
                 is_oneoff=_is_oneoff(labels),
                 state=_word(entry.get("State")),
@@ -108,7 +109,7 @@ def from_services(answer: Any) -> tuple[Running, ...]:
         if not ports or not isinstance(name, str) or not identifier:
             continue
         image = _table(_table(spec.get("TaskTemplate")).get("ContainerSpec")).get("Image")
-        identity = Container("docker", identifier, name, image if isinstance(image, str) else None)
+        identity = Container(DEFAULT.name, identifier, name, image if isinstance(image, str) else None)
         found.append(Running(identity, ports, is_service=True))
     return tuple(found)
 

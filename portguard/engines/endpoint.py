@@ -10,13 +10,14 @@ import os
 
 from portguard._namedtuple import NamedTuple
 from portguard.errors import LookupFailedError
+from portguard.rules.engines import DEFAULT, ENGINES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from typing import Any
 
-DEFAULT_SOCKET = "/var/run/docker.sock"
+DEFAULT_SOCKET = DEFAULT.sockets[0][0]
 _DEFAULT_PIPE = "npipe:////./pipe/docker_engine"
 _DEFAULT_PORT = "2375"  # IANA: docker, without TLS
 _SIZE_LIMIT = 1024 * 1024  # bytes
@@ -28,7 +29,7 @@ class EngineEndpoint(NamedTuple):
 
     host: str
     origin: str
-    engine: str = "docker"
+    engine: str = DEFAULT.name
 
     @property
     def socket(self) -> str | None:
@@ -81,20 +82,21 @@ def others(environ: Mapping[str, str], *, root: str = "") -> list[EngineEndpoint
     Under sudo also those of the user who called it. `root` is put before the paths, for looking into another tree.
     """
     home = environ.get("HOME", "")
-    paths = [("docker", DEFAULT_SOCKET, "docker's default")]
-    for runtime in _runtime_directories(environ):
-        paths.append(("docker", f"{runtime}/docker.sock", "rootless docker"))
-        paths.append(("podman", f"{runtime}/podman/podman.sock", "rootless podman"))
-    if os.path.isabs(home):
-        # Docker's documentation of Desktop: macOS, Linux.
-        paths.append(("docker", f"{home}/.docker/run/docker.sock", "Docker Desktop"))
-        paths.append(("docker", f"{home}/.docker/desktop/docker.sock", "Docker Desktop"))
-    paths.append(("podman", "/run/podman/podman.sock", "podman"))
+    places = {"{runtime}": _runtime_directories(environ), "{home}": [home] if os.path.isabs(home) else []}
     return [
-        EngineEndpoint(f"unix://{root}{path}", origin, engine)
-        for engine, path, origin in paths
+        EngineEndpoint(f"unix://{root}{path}", origin, engine.name)
+        for engine in ENGINES.values()
+        for pattern, origin in engine.sockets
+        for path in _paths(pattern, places)
         if os.path.exists(root + path)
     ]
+
+
+def _paths(pattern: str, places: Mapping[str, Sequence[str]]) -> list[str]:
+    for name, directories in places.items():
+        if pattern.startswith(name):
+            return [directory + pattern.removeprefix(name) for directory in directories]
+    return [pattern]
 
 
 def _runtime_directories(environ: Mapping[str, str]) -> list[str]:

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
 
+    from portguard.rules.engines import Engine
+
 DEADLINE = 1.0  # seconds
 _SIZE_LIMIT = 16 * 1024 * 1024  # bytes; ten thousand containers say less
 _VALUES_LIMIT = 700_000  # objects, lists and members; 50 to 100 a container
@@ -35,10 +37,10 @@ class Reply(NamedTuple):
         number = self.head[8:].strip()[:3] if self.head.startswith(b"HTTP/1.") else b""
         return int(number) if number.isdigit() else 0
 
-    @property
-    def is_podman(self) -> bool:
-        """Whether Podman answered, which serves docker's interface too; it says so in every answer's headers."""
-        return b"\r\nlibpod-api-version:" in self.head.lower() or b"\r\nserver: libpod/" in self.head.lower()
+    def is_from(self, engine: Engine) -> bool:
+        """Whether this engine answered, by its own headers: an engine may serve Docker's interface as well."""
+        head = self.head.lower()
+        return any(b"\r\n" + header in head for header in engine.headers)
 
 
 def get(path: str, resource: str, *, deadline: float = DEADLINE) -> Any:

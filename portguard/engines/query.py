@@ -12,6 +12,7 @@ from portguard._namedtuple import NamedTuple
 from portguard.engines import command, containers, endpoint, http
 from portguard.errors import LookupFailedError
 from portguard.rules.attribution import publishes_nothing
+from portguard.rules.engines import DEFAULT, ENGINES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
     from portguard.engines.endpoint import EngineEndpoint
     from portguard.rules.attribution import Running
+    from portguard.rules.engines import Engine
 
 DEADLINE = 1.0  # seconds, for all local engines together
 _COMMAND_DEADLINE = 5.0  # seconds, for an engine on another machine
@@ -57,7 +59,7 @@ def ask(environ: Mapping[str, str], *, deadline: float = DEADLINE) -> Answer:
         failures.append(error.message)
     if primary is not None and primary.socket is None:
         try:
-            commanded = command.docker(environ, deadline=_COMMAND_DEADLINE if primary.is_remote else deadline)
+            commanded = command.running(DEFAULT, environ, deadline=_COMMAND_DEADLINE if primary.is_remote else deadline)
             has_answered = True
         except LookupFailedError as error:
             commanded = ()
@@ -76,25 +78,36 @@ def ask(environ: Mapping[str, str], *, deadline: float = DEADLINE) -> Answer:
             failures.append(f"{engine.origin}: {engine.socket}: the engine's answer is no list of containers")
             continue
         has_answered |= engine is primary
-        name = "podman" if isinstance(reply, http.Reply) and reply.is_podman else engine.engine
+        name = _who_answered(reply, engine.engine)
         listed = containers.from_list(answer, name)
-        if name == "podman":
-            listed = _with_ranges(listed, engine.socket or "", max(_LEAST, end - time.monotonic()))
+        own_list = ENGINES[name].own_list
+        if own_list is not None:
+            left = max(_LEAST, end - time.monotonic())
+            listed = _with_own_ports(listed, name, engine.socket or "", own_list, left)
         for running in listed:
             found.setdefault(running.identity.id, running)
             endpoints.setdefault(running.identity.id, engine._replace(engine=name))
     return Answer(tuple(found.values()), tuple(failures), primary, has_answered, endpoints)
 
 
-def _with_ranges(listed: tuple[Running, ...], socket: str, deadline: float) -> tuple[Running, ...]:
-    """Return the containers with the ports Podman tells in its own words, where it does.
+def _who_answered(reply: http.Reply | LookupFailedError, expected: str) -> str:
+    """Return the name of the engine that its own headers tell, else that of the one expected at the socket."""
+    if isinstance(reply, http.Reply):
+        return next((engine.name for engine in ENGINES.values() if reply.is_from(engine)), expected)
+    return expected
 
-    In docker's (4.3.1 does so) it leaves out all of a range but the first.
+
+def _with_own_ports(
+    listed: tuple[Running, ...], engine: str, socket: str, resource: str, deadline: float
+) -> tuple[Running, ...]:
+    """Return the containers with the ports that the engine's own list has, if it answers.
+
+    In Docker's list, Podman 4.3.1 leaves out all of a range but the first.
     """
     if not any(running.ports for running in listed):
         return listed
     try:
-        own = containers.from_podman(http.get(socket, "/v4.0.0/libpod/containers/json", deadline=deadline))
+        own = containers.from_ps(http.get(socket, resource, deadline=deadline), engine)
     except LookupFailedError:
         return listed
     ports = {running.identity.id: running.ports for running in own}
@@ -111,13 +124,13 @@ def _with_socket(primary: EngineEndpoint | None, environ: Mapping[str, str]) -> 
     return list(found.values())
 
 
-def ask_podman(environ: Mapping[str, str], *, deadline: float = DEADLINE) -> tuple[Running, ...]:
-    """Return what Podman runs, by its command; nothing where there is none. Raises LookupFailedError."""
+def ask_command(engine: Engine, environ: Mapping[str, str], *, deadline: float = DEADLINE) -> tuple[Running, ...]:
+    """Return what an engine runs, by its command; nothing if it is not installed. Raises LookupFailedError."""
     import shutil  # not for engines that have a socket
 
-    if shutil.which("podman", path=environ.get("PATH")) is None:
+    if shutil.which(engine.name, path=environ.get("PATH")) is None:
         return ()
-    return command.podman(environ, deadline=deadline)
+    return command.running(engine, environ, deadline=deadline)
 
 
 def services(engine: EngineEndpoint, *, deadline: float = DEADLINE) -> tuple[Running, ...]:
@@ -149,7 +162,7 @@ def inspect(
             return None
         found = containers.from_inspect([http.parse(reply, engine.socket)], engine.engine)
     else:
-        found = () if environ is None else command.docker_inspect([identifier], environ, deadline=_COMMAND_DEADLINE)
+        found = () if environ is None else command.inspected(DEFAULT, [identifier], environ, deadline=_COMMAND_DEADLINE)
     return found[0] if found else None
 
 

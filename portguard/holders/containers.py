@@ -12,7 +12,7 @@ import sys
 from portguard.errors import LookupFailedError
 from portguard.model import Container, Note
 from portguard.rules import addresses, attribution, ownership
-from portguard.rules.forwarders import is_forwarder
+from portguard.rules.engines import DEFAULT, ENGINES, is_forwarder
 from portguard.rules.ownership import Claim
 from portguard.system import origin
 from portguard.system.probe import probe
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from portguard.engines.query import Answer
     from portguard.model import Declaration, Holder, Process, Protocol
     from portguard.rules.attribution import Running
+    from portguard.rules.engines import Engine
     from portguard.rules.ownership import OwnStack, Relation
     from portguard.system.origin import Forward
 
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
 # What engines put into the containers they make (moby, daemon/initlayer; podman-run(1)).
 _CONTAINER_MARKS = ("/.dockerenv", "/run/.containerenv")
+_PROXIES = [name for engine in ENGINES.values() for name in engine.proxies]
 _PROBED_AT_MOST = 8
 
 
@@ -49,8 +51,8 @@ class Engines:
         self._forwarders: dict[str | None, bool] = {}
         # Processes behind which there is nothing more, by the id of their record, which sockets share.
         self._plain: dict[int, tuple[Process, ...]] = {}
-        self.running: dict[str, Running] = {}
-        self.ungrouped: set[int] = set()  # processes whose control group could not be read
+        self._commanded: dict[str, tuple[Running, ...]] = {}  # by engine
+        self._ungrouped: set[int] = set()
 
     def answer(self) -> Answer:
         """Return what runs; never raises."""
@@ -58,7 +60,6 @@ class Engines:
             from portguard.engines import query  # only when a holder could be a container
 
             self._answer = query.ask(self._environ)
-            self.running.update({running.identity.id: running for running in self._answer.containers})
         return self._answer
 
     def remote(self) -> EngineEndpoint | None:
@@ -138,11 +139,16 @@ class Engines:
         if pid not in self._groups:
             text = origin.cgroup_of(pid)
             if not text:
-                self.ungrouped.add(pid)
+                self._ungrouped.add(pid)
             if text not in self._parsed:
                 self._parsed[text] = attribution.unit_of(text), attribution.container_id_of(text)
             self._groups[pid] = self._parsed[text]
         return self._groups[pid]
+
+    def is_group_unreadable(self, pid: int) -> bool:
+        """Whether the process's control group could not be read when it was first looked at."""
+        self._group(pid)
+        return pid in self._ungrouped
 
     def _published(self, holder: Holder, forwarder: Process | None) -> Holder:
         """Return the holder with the container that an engine publishes there, or that its forwarder tells of."""
@@ -153,17 +159,18 @@ class Engines:
             self.answer().containers,
             forwarder=forwarder.name if forwarder is not None else None,
         )
-        if running is None and forwarder is not None and forwarder.name == "dockerd":
+        if running is None and forwarder is not None and forwarder.name in DEFAULT.publishers:
             running = attribution.match(holder.protocol, holder.address, holder.port, self._services())
         if running is not None:
             return holder._replace(container=running.identity)
-        if forwarder is not None:
-            identifier = origin.served_by_conmon(forwarder.pid)
+        for engine in ENGINES.values():
+            if forwarder is None or engine.monitor is None:
+                continue
+            identifier = origin.served_by(forwarder.pid, engine.monitor)
             if identifier is not None:
-                running = attribution.by_id(identifier, self._podman())
-                return holder._replace(
-                    container=running.identity if running is not None else Container("podman", identifier, "")
-                )
+                running = attribution.by_id(identifier, self._by_command(engine))
+                unnamed = Container(engine.name, identifier, "")
+                return holder._replace(container=unnamed if running is None else running.identity)
         forward = self._forward(holder, forwarder)
         if forward is None:
             return holder
@@ -173,10 +180,10 @@ class Engines:
             f"docker-proxy (pid {forward.pid}) forwards it to a container at {where}; which one, "
             "only the engine can tell, and it could not be asked",
         )
-        return holder._replace(container=Container("docker", "", ""))
+        return holder._replace(container=Container(DEFAULT.name, "", ""))
 
     def _forward(self, holder: Holder, forwarder: Process | None) -> Forward | None:
-        candidates = self._all_forwards() if forwarder is None else (origin.forwarded_by(forwarder.pid),)
+        candidates = self._all_forwards() if forwarder is None else (origin.forwarded_by(forwarder.pid, _PROXIES),)
         for forward in candidates:
             if (
                 forward is not None
@@ -189,7 +196,7 @@ class Engines:
 
     def _all_forwards(self) -> tuple[Forward, ...]:
         if self._forwards is None:
-            self._forwards = origin.forwards()
+            self._forwards = origin.forwards(_PROXIES)
         return self._forwards
 
     def _services(self) -> tuple[Running, ...]:
@@ -214,15 +221,21 @@ class Engines:
             for running in query.publishing_nothing(self._answer, stack.name)
         )
 
-    def _podman(self) -> tuple[Running, ...]:
-        from portguard.engines import query  # only where conmon holds a port
+    def running(self, identifier: str) -> Running | None:
+        """Return what is known of a container, from every engine that has one; asks them if nobody has yet."""
+        asked = (self.answer().containers, *self._commanded.values())
+        return next((found for containers in asked for found in containers if found.identity.id == identifier), None)
 
-        try:
-            found = query.ask_podman(self._environ)
-        except LookupFailedError:
-            return ()
-        self.running.update({running.identity.id: running for running in found})
-        return found
+    def _by_command(self, engine: Engine) -> tuple[Running, ...]:
+        """Return what an engine runs by its command, which needs no socket; asked once. Nothing if that fails."""
+        if engine.name not in self._commanded:
+            from portguard.engines import query  # only where its monitor holds a port
+
+            try:
+                self._commanded[engine.name] = query.ask_command(engine, self._environ)
+            except LookupFailedError:
+                self._commanded[engine.name] = ()
+        return self._commanded[engine.name]
 
 
 def claims(item: Declaration, holders: Sequence[Holder], stack: OwnStack, engines: Engines) -> list[Claim]:
@@ -236,7 +249,7 @@ def claims(item: Declaration, holders: Sequence[Holder], stack: OwnStack, engine
 
 def relation_of(container: Container, service: str | None, stack: OwnStack, engines: Engines) -> Relation:
     """Return what a container is to the project `stack`, for a port of `service`, or of none in particular."""
-    running = engines.running.get(container.id)
+    running = engines.running(container.id)
     is_oneoff = running is not None and running.is_oneoff
     directory = container.compose.working_dir if container.compose is not None else None
     return ownership.relate(service, stack, container, _real(directory), is_oneoff=is_oneoff)

@@ -170,7 +170,7 @@ class Planner:
             return Refusal("which container it is, only its engine could tell", f"find it: {by_hand}")
         if container.id == self.caller.container_id:
             return Refusal("portguard itself runs in it", f"{by_hand}, from elsewhere")
-        running = self.engines.running.get(container.id)
+        running = self.engines.running(container.id)
         if running is not None and running.is_service:
             return Refusal(
                 "it is a service of a swarm", f"take the port from it: docker service update --publish-rm {port}"
@@ -279,7 +279,7 @@ class Planner:
         """Return what is known about a process that might be ended."""
         stat = self._get_all_stats().get(pid)
         cgroup = origin.cgroup_of(pid)
-        is_unread = not cgroup or pid in self.engines.ungrouped
+        is_unread = not cgroup or self.engines.is_group_unreadable(pid)
         return Suspect(
             processes.describe(pid),
             processes.uids_of(pid),

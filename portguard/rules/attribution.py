@@ -8,6 +8,7 @@ and handed on, never trusted.
 from __future__ import annotations
 
 from portguard._namedtuple import NamedTuple
+from portguard.rules import engines
 from portguard.rules.addresses import ANY_V4, ANY_V6, canonical, is_mapped, is_v6
 
 TYPE_CHECKING = False
@@ -16,8 +17,6 @@ if TYPE_CHECKING:
 
     from portguard.model import Container
 
-_DOCKER_ONLY = ("docker-proxy", "dockerd", "com.docker.")
-_PODMAN_ONLY = ("conmon", "rootlessport", "gvproxy")
 _ID_LENGTH = 64
 _HEX = frozenset("0123456789abcdef")
 # systemd.unit(5): "ASCII letters, digits, ":", "-", "_", ".", and "\\"", "@" for instances; up to 255 characters.
@@ -71,13 +70,14 @@ def match(
     fit as well (two engines that both claim it) the one whose engine uses such a `forwarder`.
     """
     best: tuple[tuple[int, bool], Running] | None = None
+    engine = engines.engine_of((forwarder,))
     for running in containers:
         fits = [
             _closeness(published.address, address)
             for published in running.ports
             if published.port == port and published.protocol == protocol
         ]
-        rank = (max(fits, default=0), _engine_of(forwarder) == running.identity.engine)
+        rank = (max(fits, default=0), engine is not None and engine.name == running.identity.engine)
         if rank[0] and (best is None or rank > best[0]):
             best = (rank, running)
     return None if best is None else best[1]
@@ -106,12 +106,6 @@ def _plain(address: str) -> str:
     if known is None:
         return bare
     return known.rpartition(":")[2] if is_mapped(known) else known
-
-
-def _engine_of(forwarder: str | None) -> str | None:
-    if forwarder is not None and forwarder.startswith(_DOCKER_ONLY):
-        return "docker"
-    return "podman" if forwarder is not None and forwarder.startswith(_PODMAN_ONLY) else None
 
 
 def by_id(identifier: str | None, containers: Iterable[Running]) -> Running | None:

@@ -213,10 +213,11 @@ def freeing_step(cause: str, holders: Sequence[Holder], port: int, *, platform: 
     if cause == "connection":
         return "try again when the connection has ended"
     processes = [process for holder in holders for process in holder.processes]
-    from portguard.rules.forwarders import is_forwarder  # only when a port is busy
+    from portguard.rules import engines  # only when a port is busy
 
-    if any(is_forwarder(process.name, platform=platform) for process in processes):
-        return f"a container engine forwards it; find the container: docker ps --filter publish={port}"
+    if any(engines.is_forwarder(process.name, platform=platform) for process in processes):
+        find = engines.DEFAULT.find.format(port=port)
+        return f"a container engine forwards it; find the container: {find}"
     if any(process.pid == 1 for process in processes):
         return "PID 1 holds it for a unit; find the unit: systemctl list-sockets"
     unit = next((holder for holder in holders if unit_word(holder.unit)), None)

@@ -7,8 +7,7 @@ each with the command that does the right thing. A refusal never depends on what
 from __future__ import annotations
 
 from portguard._namedtuple import NamedTuple
-from portguard.rules import explain
-from portguard.rules.forwarders import is_forwarder
+from portguard.rules import engines, explain
 from portguard.rules.origin import kind_of
 
 TYPE_CHECKING = False
@@ -36,7 +35,6 @@ _BROWSERS = frozenset((
 _MANAGERS = frozenset(("init", "launchd", "systemd"))
 _ENGINES = frozenset(("containerd", "containerd-shim", "containerd-shim-runc-v2", "crio", "podman"))
 # fmt: on
-_PODMANS = ("conmon", "rootlessport", "gvproxy")
 HOLDER_NAME = "portguard-hold"
 
 
@@ -92,11 +90,11 @@ def refuse(suspect: Suspect, caller: Caller, port: int, *, platform: str) -> Ref
         )
     if suspect.is_kernel:
         return Refusal("it is a thread of the kernel", f"find the service it works for: ps -fp {number}")
-    if any(is_forwarder(name, platform=platform) for name in names):
-        is_podmans = any(name.startswith(_PODMANS) for name in names)
+    if any(engines.is_forwarder(name, platform=platform) for name in names):
+        engine = engines.engine_of(names) or engines.DEFAULT
         return Refusal(
             "it forwards the port for a container, which would run on without it",
-            f"find the container: {'podman ps' if is_podmans else f'docker ps --filter publish={port}'}",
+            f"find the container: {engine.find.format(port=port)}",
         )
     if names & _ENGINES:
         return Refusal("it runs containers", "find the container: docker ps")

@@ -6,6 +6,7 @@ Names are anybody's to choose. They are compared with the tables here, and only 
 from __future__ import annotations
 
 from portguard._namedtuple import NamedTuple
+from portguard.rules.engines import RUNTIMES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -47,10 +48,6 @@ _SUPERVISORS: dict[str, tuple[str, bool | None]] = {
     "pm2": ("pm2", True), "process-compose": ("process-compose", None), "runsv": ("runit", True),
     "runsvdir": ("runit", True), "s6-supervise": ("s6", True), "s6-svscan": ("s6", True),
     "supervise": ("daemontools", True), "supervise-daemon": ("OpenRC", True), "supervisord": ("supervisord", None),
-}
-_RUNTIMES = {
-    "conmon": "podman", "containerd-shim": "a container engine", "containerd-shim-runc-v2": "a container engine",
-    "docker-init": "a container engine", "dockerd": "docker", "lxc-start": "LXC", "systemd-nspawn": "systemd-nspawn",
 }
 # fmt: on
 # Names that carry more than the name: titles that the programs give themselves, and how those begin.
@@ -119,8 +116,8 @@ def _started_by(name: str, pid: int, shell: str | None) -> Origin | None:
     if name in _SUPERVISORS:
         word, comes_back = _SUPERVISORS[name]
         return Origin("supervisor", word, pid, f"started by {word}", comes_back)
-    if name in _RUNTIMES:
-        return Origin("container", _RUNTIMES[name], pid, f"started in a container by {_RUNTIMES[name]}")
+    if name in RUNTIMES:
+        return Origin("container", RUNTIMES[name], pid, f"started in a container by {RUNTIMES[name]}")
     return None
 
 
@@ -154,7 +151,7 @@ def _known_name(raw: str) -> str:
         if name.startswith(beginning):
             return whole
     if len(name) == _COMM_LENGTH:
-        for table in (_TERMINALS, _EDITORS, _SUPERVISORS, _RUNTIMES):
+        for table in (_TERMINALS, _EDITORS, _SUPERVISORS, RUNTIMES):
             for whole in table:
                 if whole.startswith(name):
                     return whole
@@ -168,7 +165,7 @@ def kind_of(name: str | None) -> str | None:
         return "ssh"
     tables = {
         "shell": _SHELLS, "multiplexer": _MULTIPLEXERS, "terminal": _TERMINALS, "editor": _EDITORS, "timer": _TIMERS,
-        "supervisor": _SUPERVISORS, "container": _RUNTIMES,
+        "supervisor": _SUPERVISORS, "container": RUNTIMES,
     }  # fmt: skip
     return next((kind for kind, table in tables.items() if known in table), None)
 

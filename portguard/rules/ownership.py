@@ -8,6 +8,7 @@ command is built from them only when they look like what compose itself would wr
 from __future__ import annotations
 
 from portguard._namedtuple import NamedTuple
+from portguard.rules import engines
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ def relate(
 
 def describe(container: Container) -> str:
     """Return the container as the subject of a sentence; foreign strings raw."""
-    kind = "container" if container.engine == "docker" else f"{container.engine} container"
+    kind = engines.known(container.engine).kind
     text = f"{kind} {container.name or container.id[:12]}" if container.id else f"a {kind}"
     if container.compose is not None:
         text += f" (service {container.compose.service or '?'} of compose project {container.compose.project})"
@@ -91,12 +92,12 @@ def command(relation: Relation, container: Container, port: int, *, has_compose:
 
     It is made of checked words; `has_compose` tells that the compose plugin is there to run it.
     """
-    engine = "podman" if container.engine == "podman" else "docker"
+    engine = engines.known(container.engine)
     compose = container.compose
     if not container.id:
-        return f"{engine} ps --filter publish={port}" if engine == "docker" else "podman ps"
-    stop = f"{engine} stop {_word(container.name) or container.id[:12]}"
-    if compose is None or not has_compose or engine != "docker":
+        return engine.find.format(port=port)
+    stop = f"{engine.name} stop {_word(container.name) or container.id[:12]}"
+    if compose is None or not has_compose or not engine.has_compose:
         return stop
     project, service = _word(compose.project), _word(compose.service or "")
     if relation == "orphan":

@@ -17,11 +17,12 @@ from portguard.system import proc_stat
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from portguard.model import Protocol
 
 _LIMIT = 65536  # bytes
 _DEPTH = 64  # ancestors
-_PROXIES = ("docker-proxy", "rootlesskit-docker-proxy")
 
 
 class Forward(NamedTuple):
@@ -76,7 +77,7 @@ def _ancestry_by_psutil(pid: int) -> tuple[tuple[int, str], ...]:
 # ---------------------------------------------------------------- what forwarders forward
 
 
-def forwards(*, proc: str = "/proc") -> tuple[Forward, ...]:
+def forwards(programs: Sequence[str], *, proc: str = "/proc") -> tuple[Forward, ...]:
     """Return what every docker-proxy that can be seen forwards: readable for all users, unlike who holds a socket.
 
     A process can call itself docker-proxy and say what it likes; `uid` tells whose word it is.
@@ -85,12 +86,12 @@ def forwards(*, proc: str = "/proc") -> tuple[Forward, ...]:
         pids = sorted(int(name) for name in os.listdir(proc) if name.isascii() and name.isdigit())
     except OSError:
         return ()
-    return tuple(found for pid in pids if (found := forwarded_by(pid, proc=proc)) is not None)
+    return tuple(found for pid in pids if (found := forwarded_by(pid, programs, proc=proc)) is not None)
 
 
-def forwarded_by(pid: int, *, proc: str = "/proc") -> Forward | None:
+def forwarded_by(pid: int, programs: Sequence[str], *, proc: str = "/proc") -> Forward | None:
     """Return what the process forwards if it is docker-proxy and says so, else None."""
-    if not _is_program(pid, _PROXIES, proc):
+    if not _is_program(pid, programs, proc):
         return None
     words = _arguments(pid, proc)
     # Go's flag package: one dash or two, the value apart or after an equals sign; docker writes the first of each.
@@ -107,15 +108,15 @@ def forwarded_by(pid: int, *, proc: str = "/proc") -> Forward | None:
     return Forward(pid, uid, "tcp" if protocol == "tcp" else "udp", host, port, inner, target)
 
 
-def served_by_conmon(pid: int, *, proc: str = "/proc") -> str | None:
-    """Return the identifier of the container that the process serves if it is conmon, else None (conmon(8), `-c`)."""
-    if not _is_program(pid, ("conmon",), proc):
+def served_by(pid: int, program: str, *, proc: str = "/proc") -> str | None:
+    """Return the container identifier of a process that runs `program`, as conmon(8) is told it (`-c`); else None."""
+    if not _is_program(pid, (program,), proc):
         return None
     words = _arguments(pid, proc)
     return next((value for name, value in pairwise(words) if name in ("-c", "--cid") and is_container_id(value)), None)
 
 
-def _is_program(pid: int, names: tuple[str, ...], proc: str) -> bool:
+def _is_program(pid: int, names: Sequence[str], proc: str) -> bool:
     """Whether the process runs one of these programs: by its file, or by its name where that is closed to us."""
     try:
         return os.path.basename(os.readlink(f"{proc}/{pid}/exe").removesuffix(" (deleted)")) in names

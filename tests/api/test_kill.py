@@ -326,9 +326,9 @@ def test_containers(asked: Planner, tmp_path: Path) -> None:
     )
     asked.caller = asked.caller._replace(container_id="cd" * 32)
     assert isinstance(decided(asked, holder_of(container=plain)), StopStep)
-    asked.engines.running[ID] = Running(plain, ())
+    asked.engines._commanded["docker"] = (Running(plain, ()),)
     assert isinstance(decided(asked, holder_of(container=plain)), StopStep)
-    asked.engines.running[ID] = Running(plain, (), is_service=True)
+    asked.engines._commanded["docker"] = (Running(plain, (), is_service=True),)
     assert decided(asked, holder_of(container=plain)) == Refusal(
         "it is a service of a swarm", "take the port from it: docker service update --publish-rm 80"
     )

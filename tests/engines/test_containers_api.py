@@ -16,6 +16,7 @@ import portguard as library
 from portguard.engines import command, containers, endpoint, query
 from portguard.model import Compose, Container
 from portguard.rules.attribution import Published, Running, by_address, by_id, container_id_of, match, publishes_nothing
+from portguard.rules.engines import DOCKER, PODMAN
 from portguard.system import origin
 from tests.worlds import engine as engine_world
 from tests.worlds import netns
@@ -203,7 +204,7 @@ def test_podman_ps() -> None:
         {"Id": A, "Names": None, "Ports": None},
     ]  # fmt: skip
 
-    found, bare = containers.from_podman(answer)
+    found, bare = containers.from_ps(answer, "podman")
 
     assert found.identity == Container("podman", B, "web", "busybox")
     assert found.ports == (
@@ -309,7 +310,7 @@ def test_a_real_container(engine: Engine, ranged: tuple[int, int], name: str) ->
     listed = ask(engine)[name]
     inspected = query.inspect(endpoint.find_endpoint(engine.environ()), listed.identity.id)
     commanded = {
-        running.identity.name: running for running in command.docker(engine.environ(), deadline=30)
+        running.identity.name: running for running in command.running(DOCKER, engine.environ(), deadline=30)
     }[name]  # fmt: skip
 
     expected = ports_by_docker(engine, name)
@@ -338,7 +339,7 @@ def test_every_proxy_is_attributed(engine: Engine, ranged: tuple[int, int]) -> N
     """Each real docker-proxy leads to its container, by what it holds and by its own arguments alike."""
     running = ask(engine)
     mine = set(engine.pids())
-    forwards = [forward for forward in origin.forwards() if forward.pid in mine]
+    forwards = [forward for forward in origin.forwards(DOCKER.proxies) if forward.pid in mine]
 
     assert len(forwards) == sum(len(found.ports) for found in running.values())
     for forward in forwards:
@@ -389,7 +390,7 @@ def test_podman_with_nothing(tmp_path: Path) -> None:
     """Podman without a socket is asked by its command; where nothing runs, that is nothing."""
     environ = storage_of_its_own(tmp_path)
 
-    assert query.ask_podman(environ, deadline=60) == ()
+    assert query.ask_command(PODMAN, environ, deadline=60) == ()
 
 
 class Seen(NamedTuple):
@@ -450,9 +451,9 @@ def see_podman(directory: Path) -> Seen:
         return Seen(
             podman(environ, "port", "web"),
             tuple(mine),
-            query.ask_podman(environ, deadline=30),
+            query.ask_command(PODMAN, environ, deadline=30),
             query.inspect(engine, mine[0].identity.id, deadline=30),
-            tuple(filter(None, map(origin.served_by_conmon, netns.descendants(os.getpid())))),
+            tuple(filter(None, (origin.served_by(pid, "conmon") for pid in netns.descendants(os.getpid())))),
             named_by_who(numbers, {**environ, "DOCKER_HOST": f"unix://{path}"}),
             named_by_who(numbers, nowhere),
             tuple(library.kill(served, confirm=names, environ=nowhere).ports[0].status for names in ((), ("web",))),

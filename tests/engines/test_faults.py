@@ -20,7 +20,11 @@ import pytest
 import portguard as library
 from portguard.engines import command, endpoint, http, query, stop
 from portguard.errors import LookupFailedError
+from portguard.holders.containers import Engines, relation_of
+from portguard.model import Compose, Container
 from portguard.rules.attribution import Running
+from portguard.rules.engines import ENGINES
+from portguard.rules.ownership import OwnStack
 from tests.worlds.capabilities import NOBODY
 from tests.worlds.netns import run_in_netns
 
@@ -299,6 +303,24 @@ def test_a_silent_engine_takes_nothing_from_the_others(start: Start, tmp_path: P
     assert seconds <= LIMIT
 
 
+def test_relation_does_not_depend_on_what_was_asked_before(start: Start, tmp_path: Path) -> None:
+    """A leftover of `compose run` is one, whether or not the engines were asked about anything else first."""
+    labels = {
+        "com.docker.compose.project": "shop",
+        "com.docker.compose.service": "web",
+        "com.docker.compose.project.working_dir": str(tmp_path),
+        "com.docker.compose.oneoff": "True",
+    }
+    leftover = Container("docker", ID, "web", None, Compose("shop", "web", str(tmp_path)))
+    stack = OwnStack("shop", os.path.realpath(tmp_path), ("web",))
+    environ = start(saying(ok([CONTAINER | {"Labels": labels}])))
+    asked = Engines(environ)
+    asked.answer()
+
+    found = [relation_of(leftover, "web", stack, engines) for engines in (Engines(environ), asked)]
+    assert found == ["oneoff", "oneoff"]
+
+
 @pytest.mark.parametrize("header", ["Libpod-API-Version: 4.3.1\r\n", "Server: Libpod/4.3.1 (linux)\r\n"])
 def test_podman_behind_docker_s_variable(start: Start, header: str) -> None:
     """Podman that answers where docker was expected is still Podman."""
@@ -418,7 +440,7 @@ def test_garbage_in_every_field() -> None:
     sources: list[tuple[dict[str, Any], Callable[[Any], tuple[Running, ...]]]] = [
         (CONTAINER, lambda answer: containers.from_list(answer, "docker")),
         (INSPECTED, lambda answer: containers.from_inspect(answer, "docker")),
-        (PODMAN, containers.from_podman),
+        (PODMAN, lambda answer: containers.from_ps(answer, "podman")),
         (SERVICE, containers.from_services),
     ]
     for document, read in sources:
@@ -468,11 +490,11 @@ def test_a_command_that_fails(tmp_path: Path, name: str) -> None:
     """A docker or podman command that fails, hangs or babbles ends with a sentence and by its deadline."""
     body, sentence = COMMANDS[name]
 
-    for program, ask_it in (("docker", command.docker), ("podman", command.podman)):
+    for program, engine in ENGINES.items():
         environ = script(tmp_path / program, program, body)
         begin = time.monotonic()
         with pytest.raises(LookupFailedError, match=sentence):
-            ask_it(environ, deadline=0.5)
+            command.running(engine, environ, deadline=0.5)
         assert time.monotonic() - begin <= LIMIT
 
 
@@ -484,7 +506,7 @@ def test_no_command(tmp_path: Path) -> None:
 
     assert answer.failures == ("DOCKER_HOST: docker cannot be run",)
     assert answer.primary == endpoint.EngineEndpoint("ssh://box.invalid", "DOCKER_HOST")
-    assert query.ask_podman(environ) == ()
+    assert query.ask_command(ENGINES["podman"], environ) == ()
 
 
 def test_what_a_command_started_ends_with_it(tmp_path: Path) -> None:
@@ -492,7 +514,7 @@ def test_what_a_command_started_ends_with_it(tmp_path: Path) -> None:
     environ = script(tmp_path / "bin", "docker", f"sleep 60 & echo $! > {tmp_path}/pid; wait")
 
     with pytest.raises(LookupFailedError, match="in time"):
-        command.docker(environ, deadline=0.5)
+        command.running(ENGINES["docker"], environ, deadline=0.5)
 
     pid = int((tmp_path / "pid").read_text())
     deadline = time.monotonic() + 5

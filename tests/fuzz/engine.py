@@ -120,7 +120,7 @@ def _by_command(content: bytes) -> None:
     except LookupFailedError:
         answer = None
     _judge(containers.from_inspect(answer, "docker"), engines)
-    _judge(containers.from_podman(answer), engines)
+    _judge(containers.from_ps(answer, "podman"), engines)
     try:
         project = compose.from_config_json(os.fsdecode(content), working_dir="/srv/shop")
     except ConfigError as error:

@@ -15,6 +15,7 @@ from portguard.leases import files
 from portguard.model import Holder, Process, TableRow
 from portguard.render import documents, text
 from portguard.rules import attribution
+from portguard.rules.engines import DOCKER
 from portguard.system import git, kernel, origin, proc_net, proc_stat, processes, services_file, sight
 from tests.fuzz.oracles import assert_address, assert_port, assert_printable, assert_unique, emptied
 
@@ -105,12 +106,12 @@ def _forwarder(proc: Path, content: bytes, _kind: int) -> None:
     (proc / str(_PID) / "cmdline").write_bytes(content)
     for name in ("docker-proxy", "conmon"):
         (proc / str(_PID) / "exe").symlink_to(f"/usr/bin/{name}")
-        found = origin.forwarded_by(_PID, proc=str(proc))
+        found = origin.forwarded_by(_PID, DOCKER.proxies, proc=str(proc))
         if found is not None:
             assert_address(found.container_address)
             assert_port(found.host_port)
             assert_port(found.container_port)
-        served = origin.served_by_conmon(_PID, proc=str(proc))
+        served = origin.served_by(_PID, "conmon", proc=str(proc))
         assert served is None or attribution.is_container_id(served)
         os.unlink(proc / str(_PID) / "exe")
 

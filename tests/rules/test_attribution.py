@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from portguard.model import Container
 from portguard.rules import attribution
 from portguard.rules.attribution import Published, Running, container_id_of, match, unit_of, user_of
-from portguard.rules.forwarders import is_forwarder
+from portguard.rules.engines import is_forwarder
 
 A, B, C = "a" * 64, "0123456789abcdef" * 4, "c" * 64
 

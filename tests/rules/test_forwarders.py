@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from portguard.rules.forwarders import FORWARDERS, is_forwarder
+from portguard.rules.engines import FORWARDERS, is_forwarder
 
 # Those that docker, podman, their rootless modes and virtual machines are known to use; see docs/guarantees.md.
 KNOWN = """

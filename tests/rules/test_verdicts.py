@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from portguard.model import Declaration, Holder, PortReport, Process, Socket, Source
 from portguard.rules import binding, explain, verdicts
-from portguard.rules.forwarders import FORWARDERS
+from portguard.rules.engines import FORWARDERS
 from portguard.rules.verdicts import Decision, OwnTree
 
 if TYPE_CHECKING:

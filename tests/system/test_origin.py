@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from portguard.rules.engines import DOCKER
 from portguard.rules.origin import classify
 from portguard.system import origin, units
 from tests.worlds.capabilities import NOBODY, find_program
@@ -221,9 +222,9 @@ def test_docker_proxy(protocol: str) -> None:
     with proxy(*arguments, "-container-ip", "127.0.0.2", "-container-port", "80") as pid:
         expected = origin.Forward(pid, 0, "tcp" if protocol == "tcp" else "udp", "127.0.0.1", port, "127.0.0.2", 80)
 
-        assert origin.forwarded_by(pid) == expected
-        assert expected in origin.forwards()
-        assert expected in run_in_netns(origin.forwards, uid=NOBODY)
+        assert origin.forwarded_by(pid, DOCKER.proxies) == expected
+        assert expected in origin.forwards(DOCKER.proxies)
+        assert expected in run_in_netns(lambda: origin.forwards(DOCKER.proxies), uid=NOBODY)
 
 
 def test_no_other_program_s_arguments() -> None:
@@ -231,11 +232,11 @@ def test_no_other_program_s_arguments() -> None:
     arguments = ("-host-ip", "127.0.0.1", "-host-port", "80", "-container-ip", "127.0.0.2", "-container-port", "80")
     idle = (sys.executable, "-c", "import time; time.sleep(300)")
     with named("docker-proxy", *idle, *arguments) as (parent, child):
-        assert origin.forwarded_by(parent) is None
-        assert origin.forwarded_by(child) is None
+        assert origin.forwarded_by(parent, DOCKER.proxies) is None
+        assert origin.forwarded_by(child, DOCKER.proxies) is None
     with named("conmon", *idle, "-c", ID) as (parent, child):
-        assert origin.served_by_conmon(parent) is None
-        assert origin.served_by_conmon(child) is None
+        assert origin.served_by(parent, "conmon") is None
+        assert origin.served_by(child, "conmon") is None
 
 
 def recorded(root: Path, program: str, *words: str) -> str:
@@ -258,7 +259,7 @@ def test_recorded_docker_proxy(tmp_path: Path) -> None:
     """Arguments of engine 28 and later, IPv6, and a program that has been replaced on disk are read."""
     proc = recorded(tmp_path, "/usr/bin/docker-proxy (deleted)", *flat(GOOD), "-use-listen-fd")
 
-    found = origin.forwarded_by(9, proc=proc)
+    found = origin.forwarded_by(9, DOCKER.proxies, proc=proc)
 
     assert found == origin.Forward(9, os.getuid(), "tcp", "::", 80, "fd00::2", 81)
 
@@ -273,7 +274,10 @@ def test_recorded_docker_proxy(tmp_path: Path) -> None:
 )  # fmt: skip
 def test_hostile_docker_proxy(tmp_path: Path, name: str, value: str) -> None:
     """A docker-proxy whose arguments are not addresses and ports is not believed at all."""
-    assert origin.forwarded_by(9, proc=recorded(tmp_path, "/x/docker-proxy", *flat({**GOOD, name: value}))) is None
+    assert (
+        origin.forwarded_by(9, DOCKER.proxies, proc=recorded(tmp_path, "/x/docker-proxy", *flat({**GOOD, name: value})))
+        is None
+    )
 
 
 @pytest.mark.parametrize(
@@ -289,7 +293,7 @@ def test_hostile_docker_proxy(tmp_path: Path, name: str, value: str) -> None:
 )
 def test_conmon(tmp_path: Path, program: str, words: list[str], expected: str | None) -> None:
     """Conmon's container is read from its arguments, and only a full identifier is one."""
-    assert origin.served_by_conmon(9, proc=recorded(tmp_path, program, *words)) == expected
+    assert origin.served_by(9, "conmon", proc=recorded(tmp_path, program, *words)) == expected
 
 
 # ---------------------------------------------------------------- systemd
