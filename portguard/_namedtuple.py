@@ -69,21 +69,25 @@ else:
                 ]
             )
 
+    _SHARED = {
+        "__slots__": (),
+        "__new__": _create,
+        "__repr__": _represent,
+        "__getnewargs__": _values,
+        "_replace": _replace,
+    }
+    _GETTERS = []  # one for each place, for all classes: making them for each field costs a third of a class
+
     class _NamedTupleMeta(type):
         def __new__(cls, name: str, _bases: tuple[type, ...], namespace: dict[str, Any]) -> type:
             fields = tuple(namespace["__annotations__"])
-            members = {
-                "__slots__": (),
-                "__new__": _create,
-                "__repr__": _represent,
-                "__getnewargs__": _values,
-                "_replace": _replace,
-                "_fields": fields,
-                "__match_args__": fields,
-                "_defaults": tuple(namespace.get(field, _MISSING) for field in fields),
-            }
-            members |= namespace
-            members |= {field: _tuplegetter(index, None) for index, field in enumerate(fields)}
+            while len(_GETTERS) < len(fields):
+                _GETTERS.append(_tuplegetter(len(_GETTERS), None))
+            defaults = tuple([namespace.get(field, _MISSING) for field in fields])
+            members = _SHARED | namespace
+            members["_fields"] = members["__match_args__"] = fields
+            members["_defaults"] = defaults
+            members.update(zip(fields, _GETTERS, strict=False))
             return _Record(name, (tuple,), members)
 
     NamedTuple = type.__new__(_NamedTupleMeta, "NamedTuple", (), {})
