@@ -15,15 +15,13 @@ from portguard.project.records import shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
     from portguard.model import Declaration, Suggestion
     from portguard.rules.draft import Stack
     from portguard.sources.compose import ComposeFiles, ComposeProject
+    from portguard.sources.formats import Reader
 
-    Reader = Callable[[str], "tuple[Suggestion, ...] | None"]
-
-_PROCFILES = ("Procfile.dev", "Procfile")  # the first one that is there: the other one is for a server
 # `.env` is read by `_values`, without portguard's own block.
 _WITHOUT_DOTENV = {"COMPOSE_DISABLE_ENV_FILE": "1"}
 
@@ -97,17 +95,13 @@ class _Search:
 
     def suggestions(self) -> list[Suggestion]:
         """Return what all files but the compose files suggest; places are relative to the directory."""
-        from portguard.sources import devcontainer, env_ports, package_json, procfile
+        from portguard.sources import formats
 
-        dotenv = self._read(os.path.join(self._here, ".env"), env_ports.read)
-        base = next((item.port for item in dotenv if item.env == "PORT"), None)
-        found = [*dotenv]
-        processes = next((path for name in _PROCFILES if os.path.isfile(path := os.path.join(self._here, name))), None)
-        if processes is not None:
-            found += self._read(processes, lambda path: procfile.read(path, base))
-        found += self._read(os.path.join(self._here, "package.json"), package_json.read)
-        for path in devcontainer.find_files(self._here):
-            found += self._read(path, devcontainer.read)
+        found: list[Suggestion] = []
+        for each in formats.FORMATS:
+            base = next((item.port for item in found if item.env == "PORT"), None)
+            for path in formats.find_files(each, self._here):
+                found += self._read(path, formats.reader(each, base))
         return found
 
     def _read(self, path: str, reader: Reader) -> list[Suggestion]:

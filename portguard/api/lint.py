@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from portguard.sources.compose import ComposeFiles, ComposeProject
 
 _DOTENVS = (".env", ".env.example")
-_DEVCONTAINERS = (".devcontainer", ".devcontainer.json")  # where `sources.devcontainer` looks
 _STATIC = {"COMPOSE_DISABLE_ENV_FILE": "1"}
 
 
@@ -180,15 +179,17 @@ class _Linted:
         return found
 
     def _forwarded(self, directory: str, sources: list[str]) -> tuple[Suggestion, ...]:
-        if not any(os.path.lexists(os.path.join(directory, name)) for name in _DEVCONTAINERS):
-            return ()
-        from portguard.sources import devcontainer  # JSON, only where there is one
-        from portguard.sources.text import SourceError
+        from portguard.sources import formats
 
+        files = [
+            (each, path) for each in formats.FORMATS if each.drifts for path in formats.find_files(each, directory)
+        ]
         found: list[Suggestion] = []
-        for path in devcontainer.find_files(directory):
+        for each, path in files:
+            from portguard.sources.text import SourceError  # only where there is one
+
             try:
-                ports = devcontainer.read(path)
+                ports = formats.reader(each)(path)
             except SourceError as error:
                 place = self._show(path) if error.line is None else f"{self._show(path)}:{error.line}"
                 self._add(ConfigError((f"{place}: {error.what}",)), path)
