@@ -351,7 +351,7 @@ def test_where_nothing_can_be_leased_it_warns(fixture: str, tmp_path: Path) -> N
         tmp_path, source, "-W", "default", environ={"PORTGUARD_STATE_DIR": str(tmp_path / "file" / "state")}
     )
     assert done.returncode == 0, done.stdout
-    assert "UserWarning: not leased, another caller may be given the same port: the lease directory" in done.stdout
+    assert "UserWarning: not leased, another caller may get the same port: the lease directory" in done.stdout
     assert "= 1 passed, 1 warning in " in done.stdout
 
 

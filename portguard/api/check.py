@@ -170,8 +170,9 @@ class _Check:
             holders = ()
             is_engine_s = item.is_published or item.service is not None
             if is_engine_s and is_table_read and cause == "none" and self._get_engines().is_rootful():
-                note = Note("published-as-root", "this user may not bind it, and need not: the engine does, as root")
-                return _Finding(port, verdicts.Decision("free", "none"), notes=(note,))
+                from portguard.rules import notes as words  # only when there is something to note
+
+                return _Finding(port, verdicts.Decision("free", "none"), notes=(words.published_as_root(),))
         else:
             holders, claims = self._explain(item, holders)
         is_ours = cause == "listener" and self._is_ours(item, holders, claims)
@@ -200,10 +201,11 @@ class _Check:
     def _ask_remote(self, item: Declaration, protocol: Protocol) -> _Finding:
         """Answer from the engine's own table: its ports are on another machine, where no bind from here reaches."""
         from portguard.holders import containers  # only with a remote engine
+        from portguard.rules import notes as words
 
         engines = self._get_engines()
         remote = engines.remote()
-        where = f"the engine is elsewhere ({remote.host if remote else '?'}, {remote.origin if remote else '?'})"
+        host, found_in = (remote.host, remote.origin) if remote else (None, None)
         wanted = addresses.expand(item.hosts)
         first, count = item.port, item_span(item)
         taken: list[Holder] = []
@@ -211,11 +213,11 @@ class _Check:
             holders = containers.published_by(protocol, wanted, port, engines)
             claims = tuple(containers.claims(item, holders, self._get_us(), engines))
             if holders and all(claim.relation == "ours" for claim in claims):
-                note = Note("remote-engine", f"{where}: answered from its own table")
+                note = words.remote_engine(host, found_in, answered=True)
                 decision = verdicts.decide("busy", "listener", is_table_read=True, is_ours=True, strict=self._strict)
                 return _Finding(port, decision, holders, claims, notes=(note,))
             taken.extend(holders[:1])
-        notes = (Note("remote-engine", f"{where}: a bind here says nothing about its ports"), *engines.notes(first))
+        notes = (words.remote_engine(host, found_in, answered=False), *engines.notes(first))
         if not engines.answer().has_answered or len(taken) < count:
             return _Finding(first, verdicts.Decision("unknown", "none"), notes=notes)
         claims = tuple(containers.claims(item, taken[:1], self._get_us(), engines))
@@ -363,12 +365,16 @@ class _Check:
 
     def _notes(self, item: Declaration, protocol: Protocol, decision: Decision) -> tuple[Note, ...]:
         notes = list(ranges.port_notes(item.port, protocol, ephemeral=self._ephemeral, platform=sys.platform))
-        if item.moved_by is not None and item.port != item.declared_port:
-            is_own = item.origin == "lease"
-            why = f"{item.port} is this checkout's own number" if is_own else f"{item.moved_by} says {item.port}"
-            notes.insert(0, Note("moved", f"{why}; declared is {item.declared_port}"))
-        if item.optional and decision.verdict in ("conflict", "unavailable"):
-            notes.insert(0, Note("optional", "declared optional: it does not fail the check"))
+        is_moved = item.moved_by is not None and item.port != item.declared_port
+        is_excused = item.optional and decision.verdict in ("conflict", "unavailable")
+        if is_moved or is_excused:
+            from portguard.rules import notes as words  # only when there is something to note
+
+            if is_moved:
+                moved_by = None if item.origin == "lease" else item.moved_by
+                notes.insert(0, words.moved(item.port, moved_by, item.declared_port))
+            if is_excused:
+                notes.insert(0, words.optional())
         return tuple(notes)
 
     def _suggest(self, item: Declaration) -> int | None:

@@ -108,8 +108,9 @@ def _drifted(ports: Sequence[EnvPort]) -> list[EnvPort]:
 
 
 def _moved(port: EnvPort) -> Note:
-    back = f"portguard leases release {port.name}"
-    return Note("moved", f"{port.name} is moved from {port.declared_port} to {port.port} (back again: {back})")
+    from portguard.rules import notes  # only when there is something to note
+
+    return notes.moved_from(port.name, port.declared_port, port.port, f"portguard leases release {port.name}")
 
 
 def write(path: str, found: EnvReport) -> bool:

@@ -103,18 +103,24 @@ def hand_out(
     if ephemeral is None:
         pool = candidates.Pool((), pool.uneven, pool.even + pool.safe)  # unknown is not safe
     cwd, declared, notes = _declared(cwd, environ)
-    refuse = _refusal(protocols, declared, environ, notes)
+    unread: list[str] = []  # not notes yet: under the lock nothing may be loaded, descriptors may be used up
+    refuse = _refusal(protocols, declared, environ, unread)
     for attempt in range(_HOLD_TRIES):
         taken, problem = _take(order, pool, refuse, environ=environ, cwd=cwd, undo=undo)
         if len(taken.ports) < count:
             raise _exhausted(count, within, taken)
         if not hold or _is_held_now(taken, order, environ, undo, is_last=attempt == _HOLD_TRIES - 1):
             break
-    if problem is not None:
-        notes = [note for note in notes if note.id != "assigned"]  # it is the same store
-        notes.append(Note("unleased", f"not leased, another caller may be given the same port: {problem.message}"))
-    if sys.platform == "linux" and not all(candidates.is_safe(pool, port) for port in taken.ports):
-        notes.append(_unsafe_note(ephemeral))
+    is_unsafe = sys.platform == "linux" and not all(candidates.is_safe(pool, port) for port in taken.ports)
+    if problem is not None or unread or is_unsafe:
+        from portguard.rules import notes as words  # only when there is something to note
+
+        if problem is not None:
+            notes.append(words.unleased(problem.message))
+        elif unread:  # else it is the same store
+            notes.append(words.assigned_unread(unread[0]))
+        if is_unsafe:
+            notes.append(words.may_be_ephemeral(ephemeral))
     is_leased = taken.lease is not None and problem is None
     expires_at = time.time() + ttl if ttl is not None and (is_leased or hold) else None
     ports = tuple(FreePort(port, tuple(protocols), leased=is_leased, expires_at=expires_at) for port in taken.ports)
@@ -190,9 +196,13 @@ def _declared(cwd: str | None, environ: Mapping[str, str]) -> tuple[str, set[int
 
         found = load.load(here, None, environ, is_required=False)
     except ConfigError as error:
-        return here, set(), [Note("config", f"the declared ports could not be left out: {error.messages[0]}")]
+        from portguard.rules import notes as words  # only when there is something to note
+
+        return here, set(), [words.declared_unread(error.messages[0])]
     except (UsageError, LookupFailedError) as error:
-        return here, set(), [Note("config", f"the declared ports could not be left out: {error.message}")]
+        from portguard.rules import notes as words  # only when there is something to note
+
+        return here, set(), [words.declared_unread(error.message)]
     spans = [range(item.port, (item.last_port or item.port) + 1) for item in found.declarations]
     return here, {number for span in spans for number in span} | {item.declared_port for item in found.declarations}, []
 
@@ -231,9 +241,12 @@ def _assigned(environ: Mapping[str, str], known: _Assigned | None = None) -> _As
 
 
 def _refusal(
-    protocols: Sequence[Protocol], declared: Set[int], environ: Mapping[str, str], notes: list[Note]
+    protocols: Sequence[Protocol], declared: Set[int], environ: Mapping[str, str], unread: list[str]
 ) -> Callable[[int], str | None]:
-    """Return what says why a port is not to be given; it runs under the table's lock."""
+    """Return a function that says why a port must not be handed out; it runs under the table's lock.
+
+    What could not be read is appended to `unread`.
+    """
     reserved = kernel.reserved_ports()
     before = _assigned(environ)  # reading takes longer than all that is done under the lock
     now: _Assigned | None = None
@@ -243,8 +256,7 @@ def _refusal(
         if now is None:  # not before the lock is held: with it, nobody assigns
             now = _assigned(environ, before)
             if now.problem is not None:
-                what = f"the checkouts' own numbers could not be left out: {now.problem.message}"
-                notes.append(Note("assigned", what))
+                unread.append(now.problem.message)
         reason = candidates.exclusion(port, declared=declared, reserved=reserved, assigned=now.numbers)
         return reason or next((why for protocol in protocols if (why := probe.why_unbindable(protocol, port))), None)
 
@@ -341,16 +353,3 @@ def _exhausted(count: int, within: Range, taken: Taken) -> NoFreePortError:
     reasons = ", ".join(f"{number} {reason}" for reason, number in sorted(taken.refused.items())) or "none left"
     wanted = "no free port" if count == 1 else f"only {len(taken.ports)} of {count} ports are free"
     return NoFreePortError(f"{wanted} in {first}-{last}: {reasons}", "widen it: --range A-B, or wait for leases to end")
-
-
-def _unsafe_note(ephemeral: Range | None) -> Note:
-    if ephemeral is None:
-        return Note(
-            "ephemeral", "the kernel's ephemeral range cannot be read: an outgoing connection may take the port"
-        )
-    first, last = ephemeral
-    return Note(
-        "ephemeral",
-        f"no port was left outside this kernel's ephemeral range {first}-{last}: "
-        "an outgoing connection may take it before you do",
-    )

@@ -6,8 +6,8 @@ import os
 import sys
 
 from portguard.errors import UsageError
-from portguard.model import Declaration, Note, PortInfo
-from portguard.rules import ranges, services, targets
+from portguard.model import Declaration, PortInfo
+from portguard.rules import notes, ranges, services, targets
 from portguard.system import kernel, services_file
 
 TYPE_CHECKING = False
@@ -72,17 +72,14 @@ def _info(
     can_be_assigned = None
     if ephemeral is not None:
         can_be_assigned = ephemeral[0] <= port <= ephemeral[1] and not is_reserved
-    notes = list(
+    found_notes = list(
         ranges.port_notes(port, "tcp", ephemeral=ephemeral if can_be_assigned else None, platform=sys.platform)
     )
     if is_reserved:
-        notes.append(Note("reserved", f"net.ipv4.ip_local_reserved_ports keeps the kernel from assigning port {port}"))
-    here = "this kernel's ephemeral range cannot be read"
-    if ephemeral is not None:
-        here = f"this kernel assigns {ephemeral[0]}-{ephemeral[1]} by itself"
-    notes.append(Note("ephemeral-range", f"{here}; {services.EPHEMERAL_DEFAULTS}"))
+        found_notes.append(notes.reserved(port))
+    found_notes.append(notes.ephemeral_range(ephemeral, services.EPHEMERAL_DEFAULTS))
     if found.source is not None:
-        notes.append(Note("unregistered", f"IANA has no name for {port}; this one is from {found.source}"))
+        found_notes.append(notes.unregistered(port, found.source))
     return PortInfo(
         port=port,
         protocols=protocols,
@@ -93,6 +90,6 @@ def _info(
         ephemeral=can_be_assigned,
         browser_blocked=port in ranges.BROWSER_BLOCKED,
         privileged=port < start,
-        notes=tuple(notes),
+        notes=tuple(found_notes),
         ephemeral_range=ephemeral,
     )

@@ -33,7 +33,7 @@ def init(*, cwd: str | None = None, environ: Mapping[str, str] | None = None, fo
     config that is there already, unless `force`; UsageError and OutputError as `system.replace` does.
     """
     from portguard.config import find
-    from portguard.rules import draft
+    from portguard.rules import draft, notes
     from portguard.system import replace
 
     environ = os.environ if environ is None else environ
@@ -62,7 +62,7 @@ def init(*, cwd: str | None = None, environ: Mapping[str, str] | None = None, fo
 
     written = replace.replace(path, here, change)
     if other is not None:
-        search.notes.append(Note("config-hidden", f"{shown(other, here)} is no longer used here: {path} is nearer"))
+        search.notes.append(notes.config_hidden(shown(other, here), path))
     return InitReport(path, text, written, tuple(search.counts), tuple(search.counts.values()), search.told())
 
 
@@ -133,7 +133,9 @@ class _Search:
         return reason is not None
 
     def _note(self, message: str) -> None:
-        self.notes.append(Note("unread", message))
+        from portguard.rules import notes
+
+        self.notes.append(notes.unread(message))
 
     # --- compose files --------------------------------------------------------------------------------------------
 

@@ -151,16 +151,13 @@ def _user(holder: Holder, users: dict[int, str]) -> str | None:
 def _notes(found: Sequence[Holder]) -> tuple[Note, ...]:
     statuses = [holder.owner_status for holder in found]
     hidden, failed = statuses.count("hidden"), statuses.count("lookup-failed")
-    notes = []
-    if hidden:
-        who = f"the owner of {hidden} of {len(found)} sockets is hidden"
-        is_root = not hasattr(os, "geteuid") or os.geteuid() == 0
-        cure = (
-            "even from this root, by a container, a sandbox or a security module"
-            if is_root
-            else "from this user; root sees it"
-        )
-        notes.append(Note("hidden", f"{who} {cure}"))
-    if failed:
-        notes.append(Note("lookup-failed", "the owners could not be looked up here; no process list can be read"))
-    return tuple(notes)
+    found_notes: list[Note] = []
+    if hidden or failed:
+        from portguard.rules import notes  # only when there is something to note
+
+        if hidden:
+            is_root = not hasattr(os, "geteuid") or os.geteuid() == 0
+            found_notes.append(notes.hidden_owners(hidden, len(found), is_root=is_root))
+        if failed:
+            found_notes.append(notes.owners_unknown())
+    return tuple(found_notes)

@@ -15,10 +15,9 @@ from portguard.errors import ConflictError, PortguardError, StateError, UsageErr
 from portguard.holders import rivals
 from portguard.leases import directory, hold, table
 from portguard.leases.take import write_all
-from portguard.model import Note
 from portguard.project.checkout import checkout_of
 from portguard.project.records import NumberPolicy, directory_of, shown
-from portguard.rules import addresses
+from portguard.rules import addresses, notes
 from portguard.system import alive, execute, kernel, listeners
 
 TYPE_CHECKING = False
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from portguard.leases.table import Lease, Table
-    from portguard.model import CheckReport, Declaration
+    from portguard.model import CheckReport, Declaration, Note
     from portguard.project.records import Project
 
 
@@ -167,8 +166,7 @@ class _PortTaker:
                         what = f"{item.name}: process {there.pid} in {there.directory} has just taken port {item.port}"
                         raise ConflictError((what,), f"see what it is: ps -fp {there.pid}")
         except StateError as error:
-            note = f"not leased, another portguard may give the ports away: {error.message}"
-            self._notes.append(Note("unleased", note))
+            self._notes.append(notes.unleased(error.message))
 
     def _write(self, leases: Table, item: Declaration, lease: Lease) -> None:
         bits = sum(table.PROTOCOL_BITS[protocol] for protocol in item.protocols)
@@ -198,7 +196,7 @@ class _PortTaker:
                     sockets += listeners.bind("tcp", port, hosts)
                 except OSError as error:
                     # Whoever may not bind here (an engine will), or was overtaken just now: the command will see.
-                    self._notes.append(Note("unheld", f"port {port} is not held: {error.strerror}"))
+                    self._notes.append(notes.not_held(f"port {port} is", error.strerror))
             if sockets:
                 from portguard.system import signals  # not with --no-hold
 
@@ -207,7 +205,7 @@ class _PortTaker:
                 self._undo.append(lambda: signals.terminate(pid, started))
         except (OSError, StateError) as error:
             reason = error.strerror if isinstance(error, OSError) else error.message
-            self._notes.append(Note("unheld", f"the ports are not held: {reason}"))
+            self._notes.append(notes.not_held("the ports are", reason))
         finally:
             listeners.close(sockets)
 
@@ -222,9 +220,9 @@ class _PortTaker:
                 try:
                     made = listeners.bind(protocol, item.port, addresses.expand(item.hosts), is_listening=True)
                 except OSError as error:
-                    what = f"{item.name}: port {item.port} cannot be listened on: {error.strerror}"
+                    what = f"{item.name}: cannot listen on port {item.port}: {error.strerror}"
                     if item.optional:
-                        self._notes.append(Note("unpassed", what))
+                        self._notes.append(notes.not_passed(what))
                         continue
                     raise ConflictError((what,), f"see who was faster: portguard who {item.port}") from error
                 sockets += made

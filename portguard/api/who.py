@@ -9,7 +9,7 @@ from portguard.errors import NO, OK, LookupFailedError, UsageError
 from portguard.holders import find
 from portguard.holders.containers import Engines
 from portguard.model import PROTOCOLS, Background, Note, WhoPort, WhoReport
-from portguard.rules import addresses, explain, targets, verdicts
+from portguard.rules import addresses, targets, verdicts
 from portguard.rules.origin import classify, will_come_back
 from portguard.system import git, origin, sockets
 
@@ -68,7 +68,9 @@ def _who(text: str, engines: Engines, environ: Mapping[str, str], *, all_holders
 def _hidden(holders: Sequence[Holder]) -> tuple[Note, ...]:
     if all(holder.owner_status != "hidden" or holder.container is not None for holder in holders):
         return ()
-    return (Note("hidden", explain.sight(os.geteuid() if hasattr(os, "geteuid") else None)),)
+    from portguard.rules import notes  # only when there is something to note
+
+    return (notes.hidden(os.geteuid() if hasattr(os, "geteuid") else None),)
 
 
 def _background(holder: Holder, engines: Engines, environ: Mapping[str, str]) -> Background:

@@ -101,8 +101,12 @@ class Engines:
     def notes(self, port: int) -> tuple[Note, ...]:
         """Return what is known of the container on `port` beside its name, and which engines did not answer."""
         failures = self._answer.failures if self._answer is not None else ()
+        if not failures and port not in self._told:
+            return ()
+        from portguard.rules import notes  # only when there is something to note
+
         told = (self._told[port],) if port in self._told else ()
-        return (*told, *(Note("engine", failure) for failure in failures))
+        return (*told, *(notes.engine_failed(failure) for failure in failures))
 
     def attribute(self, holders: Sequence[Holder]) -> tuple[Holder, ...]:
         """Return the holders with the containers and systemd units behind them, as far as they are known."""
@@ -174,11 +178,10 @@ class Engines:
         forward = self._forward(holder, forwarder)
         if forward is None:
             return holder
-        where = f"{forward.container_address}, port {forward.container_port}"
-        self._told[holder.port] = Note(
-            "container-unknown",
-            f"docker-proxy (pid {forward.pid}) forwards it to a container at {where}; which one, "
-            "only the engine can tell, and it could not be asked",
+        from portguard.rules import notes  # only when there is something to note
+
+        self._told[holder.port] = notes.container_unknown(
+            forward.pid, forward.container_address, forward.container_port
         )
         return holder._replace(container=Container(DEFAULT.name, "", ""))
 
@@ -211,14 +214,10 @@ class Engines:
         if self._answer is None:
             return ()
         from portguard.engines import query  # as above
+        from portguard.rules import notes
 
         return tuple(
-            Note(
-                "not-published",
-                f"container {running.identity.name} runs and publishes nothing, although it should; "
-                "recreate it: docker compose up -d --force-recreate",
-            )
-            for running in query.publishing_nothing(self._answer, stack.name)
+            notes.not_published(running.identity.name) for running in query.publishing_nothing(self._answer, stack.name)
         )
 
     def running(self, identifier: str) -> Running | None:

@@ -10,7 +10,6 @@ import os
 from portguard._namedtuple import NamedTuple
 from portguard.errors import StateError
 from portguard.leases import directory, quick_look
-from portguard.model import Note
 from portguard.system import kernel
 
 TYPE_CHECKING = False
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
 
     from portguard.leases.assignments import Assignment
     from portguard.leases.table import Lease
-    from portguard.model import Checkout, Declaration, Process, Protocol, Rival
+    from portguard.model import Checkout, Declaration, Note, Process, Protocol, Rival
 
 
 class Known(NamedTuple):
@@ -65,8 +64,9 @@ def _handed_out(ports: Collection[int], environ: Mapping[str, str]) -> Known:
             known = known._replace(leases=_leased(path, ports))
             known = known._replace(assignments=_assigned(path, ports))
     except StateError as error:
-        note = Note("leases", f"who else has these numbers could not be read: {error.message}")
-        return known._replace(notes=(note,))
+        from portguard.rules import notes  # only when there is something to note
+
+        return known._replace(notes=(notes.rivals_unread(error.message),))
     return known
 
 

@@ -5,14 +5,13 @@ from __future__ import annotations
 import os
 
 from portguard._namedtuple import NamedTuple
-from portguard.model import Note
 from portguard.project.records import shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from portguard.model import Checkout, Declaration
+    from portguard.model import Checkout, Declaration, Note
     from portguard.project.records import NumberPolicy, Project
 
 
@@ -63,9 +62,9 @@ def block_notes(
     if block is None or block.owner == checkout.root or is_same(policy.unread, path):
         return ()
     where = shown(path, project.cwd)
-    note = Note(
-        "foreign-block", f"the numbers in {where} were written for {block.owner}: portguard env --write {where}"
-    )
+    from portguard.rules import notes  # only when there is something to note
+
+    note = notes.foreign_block(where, block.owner)
     return () if note in project.notes else (note,)
 
 

@@ -11,7 +11,6 @@ import os
 from portguard._namedtuple import NamedTuple
 from portguard.errors import NoFreePortError, PortguardError, StateError
 from portguard.leases import directory
-from portguard.model import Note
 from portguard.project.checkout import hash_of, is_own
 from portguard.rules import candidates, ranges
 from portguard.system import kernel
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
 
     from portguard.leases.assignments import Assignment, Book
     from portguard.leases.table import Table
-    from portguard.model import Checkout, Declaration, Protocol
+    from portguard.model import Checkout, Declaration, Note, Protocol
     from portguard.project.records import NumberPolicy
 
 
@@ -71,7 +70,9 @@ def find_numbers(
     except StateError as error:
         if policy.mode == "take" and (checkout.linked or policy.isolated or policy.moved):
             raise
-        return Numbers({}, False, (Note("leases", f"this checkout's own numbers could not be read: {error.message}"),))
+        from portguard.rules import notes as words  # only when there is something to note
+
+        return Numbers({}, False, (words.own_numbers_unread(error.message),))
     isolated = bool(firsts) and (
         checkout.linked or policy.isolated or any(item.kind == "isolated" for item in own.values())
     )
@@ -96,7 +97,9 @@ def find_numbers(
             try:
                 ports |= chooser.predict(wanted)
             except PortguardError as error:
-                notes = (Note("leases", f"this checkout has no number yet: {error.message}"),)
+                from portguard.rules import notes as words  # only when there is something to note
+
+                notes = (words.no_number_yet(error.message),)
     return Numbers(
         {item.name: ports[first.name] for first in firsts if first.name in ports for item in groups[first.env or ""]},
         isolated,

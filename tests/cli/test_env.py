@@ -299,7 +299,7 @@ def test_what_was_moved_stays_moved_until_it_is_released(shop: Shop, portguard: 
         assert done.returncode == 0
         assert moved["DB_PORT"] == str(shop.db)
         assert moved["WEB_PORT"] != str(port)
-        sentence = f"note: web is moved from {port} to {moved['WEB_PORT']} (back again: portguard leases release web)\n"
+        sentence = f"note: web is moved from {port} to {moved['WEB_PORT']} (undo: portguard leases release web)\n"
         assert done.stderr == sentence
         again = portguard("env", "--move", cwd=shop.main)
         assert (again.stdout, again.stderr) == (done.stdout, sentence)

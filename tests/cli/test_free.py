@@ -274,12 +274,12 @@ def test_declared_ports_are_never_given(tmp_path: Path) -> None:
 def test_a_config_that_cannot_be_used_costs_a_note_and_not_the_port(
     config: str, portguard: Run, tmp_path: Path
 ) -> None:
-    """One line says that the declared ports could not be left out, and where the mistake is."""
+    """One line says that could not leave out the declared ports, and where the mistake is."""
     (tmp_path / "portguard.toml").write_text(config)
     done = portguard("free")
     assert len(ports_of(done)) == 1
     assert done.stderr.count("\n") == 1
-    assert done.stderr.startswith("note: the declared ports could not be left out: portguard.toml:")
+    assert done.stderr.startswith("note: could not leave out the declared ports: portguard.toml:")
 
 
 @pytest.mark.needs("netns")

@@ -133,7 +133,7 @@ def test_a_free_port_needs_no_working_directory(tmp_path: Path) -> None:
     assert done.returncode == 0, done
     assert done.stdout.strip().isdigit()
     assert done.stderr.startswith(
-        "note: the declared ports could not be left out: the working directory cannot be used"
+        "note: could not leave out the declared ports: the working directory cannot be used"
     )
 
 

@@ -75,7 +75,7 @@ def assert_unleased(done: subprocess.CompletedProcess[str], *reasons: str) -> No
     assert 1 <= port["port"] <= 65_535
     assert (port["leased"], port["expires_at"]) == (False, None)
     assert done.stderr.count("\n") == 1
-    assert done.stderr.startswith("note: not leased, another caller may be given the same port: ")
+    assert done.stderr.startswith("note: not leased, another caller may get the same port: ")
     for reason in reasons:
         assert reason in done.stderr
 
