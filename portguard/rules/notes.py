@@ -81,7 +81,7 @@ def hidden_owners(count: int, total: int, *, is_root: bool) -> Note:
 
 def owners_unknown() -> Note:
     """Note that no process list can be read, so that no owner is known."""
-    return Note("lookup-failed", "could not look up the owners: no process list can be read here")
+    return Note("lookup-failed", "the owners could not be looked up: no process list can be read here")
 
 
 # --- leases and checkouts --------------------------------------------------------------------------------------------
