@@ -60,7 +60,7 @@ def check(
             if not names or isinstance(error, ConfigError):
                 raise
             raise UsageError(
-                f"{names[0][0]!r} is no port, and nothing declares it: {error.message}", error.hint
+                f"{names[0][0]!r} is not a port, and no declaration has that name: {error.message}", error.hint
             ) from None
     return check_project(project, asked, environ, strict=strict)
 
@@ -401,7 +401,7 @@ def item_span(item: Declaration) -> int:
 
 
 def _has_passed(protocol: Protocol, hit: Sequence[str], port: int) -> bool:
-    """Whether what nobody listens on is free at a second look: other probes and dying sockets pass by themselves."""
+    """Whether what nothing listens on is free at a second look: other probes and dying sockets pass by themselves."""
     for _ in range(_SECOND_LOOKS):
         pause()
         outcomes, _errors = probe_all(protocol, hit, port)

@@ -88,7 +88,7 @@ def conflict(busy: Sequence[PortReport], command: str) -> ConflictError:
     """Return the error for ports that strangers hold; `command` is what moves those that can be moved."""
     hints = list(dict.fromkeys(port.hint for port in busy if port.hint))
     if any(port.env is not None for port in busy):
-        hints.append(f"or have it moved: {command}")
+        hints.append(f"or move it: {command}")
     return ConflictError(tuple(f"{port.name}: {port.message}" for port in busy), ", ".join(hints) or None)
 
 
@@ -135,14 +135,14 @@ def write(path: str, found: EnvReport) -> bool:
             changed = env_block.replaced(content, variables, found.checkout.root)
             there = dotenv.assignments(changed.decode("utf-8", "surrogateescape"))
         except (dotenv.DotenvError, env_block.BlockError) as error:
-            raise UsageError(f"{path}:{error.line}: {error.what}", "mend that line; nothing was written") from error
+            raise UsageError(f"{path}:{error.line}: {error.what}", "fix that line; nothing was written") from error
         for name, value in variables.items():
             if name in theirs and there[name].value != value:
-                what = f"{path}:{theirs[name].line}: {name} is set again behind portguard's block"
+                what = f"{path}:{theirs[name].line}: {name} is set again after portguard's block"
                 raise UsageError(what, "move the block to the end; nothing was written")
             if name not in there or there[name].value != value:
-                what = f"{path}: its last line would swallow what is added"
-                raise UsageError(what, "end its value; nothing was written")
+                what = f"{path}: the last line has an unterminated value"
+                raise UsageError(what, "terminate the value; nothing was written")
         return changed
 
     return replace.replace(path, found.checkout.root, change)

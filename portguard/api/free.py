@@ -167,16 +167,16 @@ def warn_of_unleased(notes: Sequence[Note], stacklevel: int) -> None:
 def _check_arguments(order: _Order) -> None:
     first, last = order.within
     if not 1 <= first <= last <= ranges.LAST_PORT:
-        raise UsageError(f"{first}-{last} is no range of ports", f"a range is FIRST-LAST within 1-{ranges.LAST_PORT}")
+        raise UsageError(f"invalid port range {first}-{last}", f"a range is FIRST-LAST within 1-{ranges.LAST_PORT}")
     if not 1 <= order.number <= MAX_COUNT:
-        raise UsageError(f"{order.number} ports cannot be asked for", f"ask for 1 to {MAX_COUNT}")
+        raise UsageError(f"invalid count: {order.number}", f"ask for 1 to {MAX_COUNT}")
     if order.ttl is not None and not 1 <= order.ttl <= MAX_TTL:
         what = "hold" if order.is_held else "lease"
-        raise UsageError(f"a {what} of {order.ttl} seconds cannot be had", f"it lasts 1 to {MAX_TTL} seconds (a day)")
+        raise UsageError(f"invalid {what} time: {order.ttl} seconds", f"use 1 to {MAX_TTL} seconds (a day)")
     if order.is_held and sys.platform != "linux":
-        raise UsageError("ports can be held on Linux only", "leave out --hold: the lease stays")
+        raise UsageError("ports can be held on Linux only", "omit --hold: the lease stays")
     if order.is_held and "tcp" not in order.protocols:
-        raise UsageError("a UDP port cannot be held", "leave out --hold: the lease stays")
+        raise UsageError("UDP ports cannot be held", "omit --hold: the lease stays")
     protocols = order.protocols
     if not protocols or any(protocol not in PROTOCOLS for protocol in protocols):
         raise UsageError(f"unknown protocols {tuple(protocols)!r}", "use tcp, udp or both")
@@ -292,7 +292,7 @@ def _take(
             blind = (
                 None
                 if kernel.is_whole(key)
-                else StateError("which boot and network namespace this is cannot be told without /proc")
+                else StateError("could not determine the boot and the network namespace without /proc")
             )
             return (taken if len(taken.ports) == order.number else taken._replace(lease=None)), blind
     except LockTimeoutError:
@@ -335,7 +335,7 @@ def _is_held_now(
             step()
         undo.clear()
         if is_last:
-            raise ProbeError(f"the ports could not be held: {error.strerror}", "leave out --hold") from error
+            raise ProbeError(f"could not hold the ports: {error.strerror}", "omit --hold") from error
         return False
     finally:
         listeners.close(sockets)

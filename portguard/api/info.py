@@ -55,7 +55,7 @@ def _is_in_table(port: int) -> bool:
 def _parse(text: str) -> tuple[int, tuple[Protocol, ...]]:
     target = targets.parse_target(text)
     if not isinstance(target, Declaration) or target.hosts != ("*",):
-        raise UsageError(f"{text!r} is no port number", "write for instance 3000 or 53/udp")
+        raise UsageError(f"{text!r} is not a port number", "write for instance 3000 or 53/udp")
     return target.port, target.protocols if "/" in text else _BOTH
 
 

@@ -55,8 +55,8 @@ def init(*, cwd: str | None = None, environ: Mapping[str, str] | None = None, fo
             return content
         if content and not force:
             raise ConflictError(
-                (f"{find.FILE_NAME} is there already, and says something else",),
-                "edit it; or write it anew, which loses what it says: portguard init --force",
+                (f"{find.FILE_NAME} already exists with different content",),
+                "edit it, or overwrite it and lose its contents: portguard init --force",
             )
         return text.encode()
 
@@ -129,7 +129,7 @@ class _Search:
 
         reason = find.distrust(path, cwd=self._here, root=find.checkout_root(self._here))
         if reason is not None:
-            self._note(f"{shown(path, self._here)}: passed over: {reason}")
+            self._note(f"{shown(path, self._here)}: skipped: {reason}")
         return reason is not None
 
     def _note(self, message: str) -> None:

@@ -50,17 +50,17 @@ def kill(
     with `tree` also the supervisor in the same checkout that would start them again, and all below it. Containers and
     systemd units are stopped through what runs them; those of strangers only when `confirm` has their full names.
     Everything else is refused, with the reason. `ask` is given the plan, and returns the names that were confirmed
-    besides, or None for no. `dry_run` returns the plan.
+    also, or None for no. `dry_run` returns the plan.
 
     Exit code 0 when every port was freed (or, as a plan, could be), 1 when one was not, also where nobody was, 3 when
     that could not be told. Raises UsageError for what is no port, LookupFailedError where no socket table, or for
     `tree` no process table, can be read.
     """
     if not ports:
-        raise UsageError("no port is given", "name one: portguard kill 3000")
+        raise UsageError("no port given", "name one, for instance: portguard kill 3000")
     environ = os.environ if environ is None else environ
     if tree and not proc_stat.read_all():
-        raise LookupFailedError("no table of processes can be read here", "leave out --tree")
+        raise LookupFailedError("no table of processes can be read here", "omit --tree")
     found = Planner(cwd_or_root(cwd), environ, tree=tree)
     try:
         plans = [found.plan(text) for text in dict.fromkeys(map(str, ports))]
@@ -198,10 +198,10 @@ class _Executor:
         members = [member.handle for step in plan.steps for member in step.members]
         if not self._force and any(map(signals.is_running, members)):
             command = again([plan.port.target], force=True, tree=self._tree)
-            return f"it has not ended within {ending.GRACE:g} s; end it at once: {command}"
+            return f"it did not end within {ending.GRACE:g} s; force it: {command}"
         if members and not any(map(signals.is_running, members)):
             command = again([plan.port.target], force=self._force, tree=self._tree)
-            return f"somebody else has it from the one that has ended: {command}"
+            return f"a new process inherited it: {command}"
         return f"see what it is: portguard who {typed(plan.port.target)}"
 
     def _why_again(self, plan: StopPlan, holder: Holder) -> str:
@@ -210,23 +210,23 @@ class _Executor:
             top = self._found.top(process)
             if top != process.pid and not self._tree:
                 command = again([plan.port.target], force=self._force, tree=True)
-                return f"{self._found.name_of(top)} (pid {top}) starts it again; end both: {command}"
+                return f"{self._found.name_of(top)} (pid {top}) starts it again; stop both: {command}"
             above = process.parent_pid or 0
             suspect = self._found.suspect(above)
             if guard.refuse(suspect, self._found.caller, plan.target.port, platform=sys.platform) is None:
-                return f"{suspect.process.name} (pid {above}) starts it again; end that first: kill {above}"
+                return f"{suspect.process.name} (pid {above}) starts it again; stop that first: kill {above}"
         return f"see what starts it: portguard who {typed(plan.port.target)}"
 
     def _unconfirmed(self, port: KillPort, action: KillAction) -> KillPort:
-        message = f"{port.message}: this {action.kind} is not this project's; its full name has to be repeated"
+        message = f"{port.message}: this {action.kind} is not this project's; repeat its full name to stop it"
         name = action.name if action.name.isprintable() else (action.id or "")[:12]
         command = again([port.target], force=self._force, tree=self._tree, confirm=[name])
-        return port._replace(status="refused", message=message, hint=f"if it is meant: {command}")
+        return port._replace(status="refused", message=message, hint=f"to stop it anyway: {command}")
 
 
 def _unknown(port: KillPort, reason: str, failures: Sequence[str]) -> KillPort:
     """Return the entry of a port for which everything was done, and whose state nothing could tell."""
-    told = "; ".join((f"what came of it cannot be told: {reason}", *failures))
+    told = "; ".join((f"stopped, but could not check the port afterwards: {reason}", *failures))
     return port._replace(status="unknown", message=told, hint=f"see: portguard check {typed(port.target)}")
 
 

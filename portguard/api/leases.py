@@ -50,15 +50,15 @@ def release(
     """
     environ = os.environ if environ is None else environ
     if everything == bool(targets):
-        problem = "--all and names do not go together" if targets else "name what to give back"
+        problem = "--all and names exclude each other" if targets else "name what to release"
         raise UsageError(problem, "portguard leases release PORT|NAME..., or --all of this checkout")
     here = checkout_of(_project_directory(cwd, environ))
     wanted = _everything(here.root, environ) if everything else _named(targets, here.directory, environ)
     running = [item.info for item in wanted if item.info.kind == "run" and item.info.process is not None]
     if running:
         pids = " ".join(sorted({str(item.process.pid) for item in running if item.process}))
-        what = tuple(f"port {item.port} belongs to the command that runs with it" for item in running)
-        raise ConflictError(what, f"end that: kill {pids}")
+        what = tuple(f"port {item.port} belongs to a running command" for item in running)
+        raise ConflictError(what, f"stop it: kill {pids}")
     return _give_back(wanted, environ)
 
 
@@ -184,7 +184,7 @@ def _named(targets: Sequence[str], here: str, environ: Mapping[str, str]) -> lis
             what = "port" if target.isdigit() else "declaration"
             raise NotFoundError(
                 f"nothing is handed out for the {what} {target}" + ("" if target.isdigit() else " of this checkout"),
-                "see what is: portguard leases",
+                "see what is handed out: portguard leases",
             )
         wanted |= dict.fromkeys(fitting)
     return list(wanted)

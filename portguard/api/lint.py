@@ -37,21 +37,21 @@ def lint(
     """Judge the declarations of the project here, or of those that the files or directories `paths` belong to.
 
     Errors make the exit code 1; if `strict`, warnings do as well. Raises UsageError for a file that is not there, and
-    where there is nothing to judge and no path was given.
+    where there is nothing to lint and no path was given.
     """
     environ = os.environ if environ is None else environ
     here = working_directory(cwd)
     if config is not None and paths:
-        raise UsageError("--config and files do not go together", "name the one or the others")
+        raise UsageError("--config and files exclude each other", "use one or the other")
     for path in paths if config is None else (config,):
         if not os.path.lexists(os.path.join(here, path)):
-            raise UsageError(f"{path}: there is no such file", "check its spelling, or leave it out")
+            raise UsageError(f"{path}: no such file", "check its spelling, or leave it out")
     places = [here] if not paths else list(dict.fromkeys(_place(os.path.join(here, path)) for path in paths))
     judged = [_Linted(here, environ).project(place, config) for place in places]
     unique = {item.sources: item for item in judged}
     if not any(unique) and not paths:  # a hook passes whatever was committed
         raise UsageError(
-            f"there is nothing to judge: no portguard.toml and no compose file in {places[0]} or above it",
+            f"nothing to lint: no portguard.toml and no compose file in {places[0]} or above it",
             "write one: portguard init",
         )
     found = tuple(dict.fromkeys(item for one in unique.values() for item in one.findings))
@@ -221,7 +221,7 @@ class _Linted:
                 import difflib  # only on the way to an error
 
                 close = difflib.get_close_matches(name, rules.RULES, n=1)
-                why = "cannot be turned off" if name == "schema" else "is no finding of lint"
+                why = "cannot be turned off" if name == "schema" else "is not a finding of lint"
                 hint = f'did you mean "{close[0]}"?' if close and name != "schema" else None
                 source = Source(self._show(text.path if text else ""), None)
                 yield rules.finding("schema", source, f'[lint.ignore]: "{name}" {why}', hint)

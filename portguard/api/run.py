@@ -78,7 +78,7 @@ def prepare(
         blocked = _blocked(project, chosen, environ)
         movable = {}
     if blocked.ports:
-        raise RefusedError(blocked, "have it moved: portguard run --move" if movable else None)
+        raise RefusedError(blocked, "move it: portguard run --move" if movable else None)
     told = env.report(project, [item for item in chosen if item.env is not None], environ)
     taker = _PortTaker(project, chosen, {**environ, **told.variables}, told.notes)
     return taker.ready(no_hold=no_hold, pass_fd=pass_fd)
@@ -211,7 +211,7 @@ class _PortTaker:
 
     def _listen(self) -> tuple[_socket.socket, ...]:
         if os.name == "nt":
-            raise UsageError("sockets cannot be handed over on Windows", "leave out --pass-fd")
+            raise UsageError("sockets cannot be passed on Windows", "omit --pass-fd")
         sockets: list[_socket.socket] = []
         names: list[str] = []
         self._undo.append(lambda: listeners.close(sockets))

@@ -59,9 +59,9 @@ def wait(
     Raises UsageError for what is no port or no timeout, LookupFailedError where neither table nor probe can tell.
     """
     if not ports:
-        raise UsageError("no port is given", "name one: portguard wait 8080")
+        raise UsageError("no port given", "name one, for instance: portguard wait 8080")
     if not 0 <= timeout < float("inf"):
-        raise UsageError(f"a timeout of {timeout:g} seconds cannot be had", "it lasts 0 or more; 0 waits without end")
+        raise UsageError(f"invalid timeout: {timeout:g}", "use 0 or more; 0 means no limit")
     asked = [_Question(str(port)) for port in ports]
     since = until([question.is_free if free else question.is_served for question in asked], timeout)
     is_in_vain = free and any(question.outcome in _NOT_HERE for question in asked)

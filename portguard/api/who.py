@@ -33,7 +33,7 @@ def who(*ports: str | int, all_holders: bool = False, environ: Mapping[str, str]
     where no socket table can be read.
     """
     if not ports:
-        raise UsageError("no port is given", "name one: portguard who 8080")
+        raise UsageError("no port given", "name one, for instance: portguard who 8080")
     environ = os.environ if environ is None else environ
     engines = Engines(environ)
     found = tuple(_who(str(port), engines, environ, all_holders=all_holders) for port in ports)

@@ -38,12 +38,12 @@ def run(*, words: Sequence[str], all_: bool, dry_run: bool, as_json: bool) -> in
     """List what is handed out, or give it back; print it, return the exit code."""
     action, *targets = words or ("list",)
     if action not in ACTIONS:
-        raise UsageError(f"`leases` has no {action!r}", f"portguard leases, or with one of: {', '.join(ACTIONS[1:])}")
+        raise UsageError(f"unknown action {action!r}", f"portguard leases, or with one of: {', '.join(ACTIONS[1:])}")
     if targets and action != "release":
-        raise UsageError(f"`leases {action}` takes no {targets[0]!r}", f"portguard leases {action}")
+        raise UsageError(f"`leases {action}` does not take {targets[0]!r}", f"portguard leases {action}")
     if all_ and action != "release":
         step = "portguard leases" if action == "list" else f"portguard leases {action}"
-        raise UsageError("--all goes with `leases release` alone, and gives back all of this checkout's", step)
+        raise UsageError("--all goes only with `leases release`, and releases all of this checkout's ports", step)
     if dry_run and action != "prune":
         raise UsageError(f"--dry-run does not go with `leases {action}`", "portguard leases prune --dry-run")
     home = os.environ.get("HOME", "")
@@ -54,7 +54,7 @@ def run(*, words: Sequence[str], all_: bool, dry_run: bool, as_json: bool) -> in
     else:
         found = api.release(*targets, everything=all_) if action == "release" else api.prune(dry=dry_run)
         told = render.given_back(found, home)
-        nothing = "nothing to give back"
+        nothing = "nothing to release"
     if as_json:
         from portguard.render import documents  # json costs 0.7 x the interpreter's start
 

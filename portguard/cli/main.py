@@ -138,7 +138,7 @@ def _out_of_resources(error: Exception) -> bool:
 def _bug(words: Sequence[str], error: Exception) -> int:
     if _out_of_resources(error):
         reason = (error.strerror if isinstance(error, OSError) else str(error)) or "out of memory"
-        hint = "see what is exhausted: ulimit -a"
+        hint = "see which limit is exhausted: ulimit -a"
         return _fail(words, _code(words, FAILED), "system", [f"out of system resources: {reason}"], hint)
     from portguard import __version__  # only on the way out
 

@@ -28,8 +28,8 @@ def answer(text: str) -> None:
     except OSError as error:
         _discard_rest(sys.stdout)
         is_reader_gone = error.errno == errno.EPIPE
-        reason = "nobody reads it any more" if is_reader_gone else error.strerror
-        raise OutputError(f"the answer could not be written: {reason}") from error
+        reason = "the reader closed it" if is_reader_gone else error.strerror
+        raise OutputError(f"could not write the answer: {reason}") from error
 
 
 def _discard_rest(stream: TextIO) -> None:
@@ -101,7 +101,7 @@ def width() -> int:
 def checked_format(name: str, known: Sequence[str] = FORMATS) -> str:
     """Return the name of an output format. Raises UsageError, with what there is, for one that is not `known`."""
     if name not in known:
-        raise UsageError(f"--format {name!r}: unknown", f"there are {', '.join(known)}")
+        raise UsageError(f"unknown format {name!r}", f"use one of: {', '.join(known)}")
     return name
 
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _NEXT_STEPS = {
-    errno.EACCES: "let it be executed: chmod +x FILE (a directory cannot be)",
+    errno.EACCES: "make it executable: chmod +x FILE (not a directory)",
     errno.ENOEXEC: "name its interpreter in its first line, as in #!/bin/sh, or in front: portguard run -- sh FILE",
 }
 
@@ -57,7 +57,7 @@ def run(
 ) -> int:
     """Check and take the ports, and become the command; returns only when that fails."""
     if not command:
-        raise UsageError("there is no command to run", "write it after two dashes: portguard run -- npm start")
+        raise UsageError("no command to run", "write it after --: portguard run -- npm start")
     try:
         ready = api.prepare(*names, config=config, isolated=isolated, move=move, no_hold=no_hold, pass_fd=pass_fd)
     except api.RefusedError as error:
@@ -73,14 +73,14 @@ def run(
     try:
         return api.become(command, ready)
     except FileNotFoundError:
-        on_path = "check its spelling, or that PATH names its directory"
-        at_path = "check the path, and of a script the interpreter in its first line"
+        on_path = "check its spelling, and that its directory is on PATH"
+        at_path = "check the path, and the interpreter in a script's first line"
         hint = at_path if os.path.dirname(command[0]) else on_path
-        return _not_run(NOT_FOUND, "not-found", f"{command[0]}: there is no such command", hint, as_json=as_json)
+        return _not_run(NOT_FOUND, "not-found", f"{command[0]}: command not found", hint, as_json=as_json)
     except (OSError, ValueError) as error:
         reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
         step = _NEXT_STEPS.get(error.errno or 0) if isinstance(error, OSError) else None
-        message = f"{command[0]}: cannot be run: {reason}"
+        message = f"{command[0]}: could not be run: {reason}"
         return _not_run(NOT_EXECUTABLE, "not-executable", message, step, as_json=as_json)
 
 

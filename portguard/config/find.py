@@ -93,7 +93,7 @@ def read(path: str) -> ConfigText:
     """Return the config at `path`, which the user named, so it is believed. Raises ConfigError."""
     text = _read(path, optional=False)
     if text is None:
-        raise ConfigError((f"{path}: there is no such file",), "write one, or leave out --config to search for it")
+        raise ConfigError((f"{path}: no such file",), "check its spelling, or omit --config to search for one")
     is_pyproject = os.path.basename(path) == PYPROJECT
     return ConfigText(path, text, ("tool", "portguard") if is_pyproject else ())
 
@@ -127,7 +127,7 @@ def distrust(path: str, *, cwd: str, root: str | None) -> str | None:
     strangers = sorted(owners - trusted)
     if not strangers:
         return None
-    where = "in a directory everybody may write to" if is_open_to_all else "above the working directory"
+    where = "in a directory that anyone can write to" if is_open_to_all else "above the working directory"
     return f"it lies {where} and belongs to another user (uid {strangers[0]})"
 
 
@@ -162,5 +162,5 @@ def _read(path: str, *, optional: bool) -> bytes | None:
     if len(data) > SIZE_LIMIT:
         if optional and b"\n[tool.portguard" not in data:
             return None
-        raise ConfigError((f"{path}: is larger than {SIZE_LIMIT // 1024} KiB",), "a list of ports needs no more")
+        raise ConfigError((f"{path}: is larger than {SIZE_LIMIT // 1024} KiB",), "a list of ports does not need more")
     return data

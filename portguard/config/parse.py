@@ -32,7 +32,7 @@ _NAME_LIMIT = 63
 _DEEPEST = 64
 
 # tomli's words for what people do most, in words that say what to do.
-_SYNTAX = {"Cannot overwrite a value": "not valid TOML: this key was given before"}
+_SYNTAX = {"Cannot overwrite a value": "not valid TOML: duplicate key"}
 
 _UPPER = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _DIGITS = "0123456789"
@@ -125,7 +125,7 @@ class _Checker:
         for key in config.prefix:
             table = table.get(key) if isinstance(table, dict) else None
         if not isinstance(table, dict):
-            self._add(config.prefix, f"there is no table [{'.'.join(config.prefix)}]")
+            self._add(config.prefix, f"unknown table [{'.'.join(config.prefix)}]")
             return Config((), ())
         for key in table:
             if key not in _ROOT_KEYS:
@@ -178,7 +178,7 @@ class _Checker:
         ports = table.get("ports")
         if not isinstance(ports, dict):
             missing = "ports" not in table
-            what = f"there is no table [{dotted}]" if missing else f'"ports" must be a table, as [{dotted}] is'
+            what = f"unknown table [{dotted}]" if missing else f'"ports" must be a table, as [{dotted}] is'
             self._add((*config.prefix, *(() if missing else ("ports",))), what)
             return []
         if len(ports) > DECLARATION_LIMIT:
@@ -232,7 +232,7 @@ class _Checker:
             self._add(path, "port 0 means any free port and cannot be checked; ask for one with: portguard free")
             return None
         if not 0 < value <= LAST_PORT:
-            self._add(path, f"{value if abs(value) < 10**9 else 'this'} is no port: ports are 1 to {LAST_PORT}")
+            self._add(path, f"{value if abs(value) < 10**9 else 'this'} is not a port: ports are 1 to {LAST_PORT}")
             return None
         return value
 
@@ -269,7 +269,7 @@ class _Checker:
             if host is None:
                 bare = word.strip("[]")
                 meant = bare if canonical(bare) else "localhost" if word.lower() == "localhost" else None
-                what = f'"{word}" is no address: write "*", "localhost" or an IP address (names are not looked up)'
+                what = f'"{word}" is not an address: write "*", "localhost" or an IP address (names are not looked up)'
                 self._add(place, what, f'"{meant}"' if meant else None)
                 continue
             rival = next((known for known in hosts if _meet(known, host)), None)

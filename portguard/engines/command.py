@@ -67,7 +67,7 @@ def compose_config(directory: str, files: Sequence[str], environ: Mapping[str, s
     output, code = _run(command, environ, time.monotonic() + deadline, accepted=range(256))
     if code != 0:
         what = f"docker compose config: docker failed with exit code {code}"
-        raise ConfigError((what,), "see what it says: docker compose config; or leave out --compose-config")
+        raise ConfigError((what,), "see what it says: docker compose config; or omit --compose-config")
     return os.fsdecode(output)
 
 
@@ -89,7 +89,7 @@ def _run(
             start_new_session=True,
         )
     except (OSError, ValueError) as error:
-        raise LookupFailedError(f"{command[0]} cannot be run") from error
+        raise LookupFailedError(f"{command[0]} could not be run") from error
     try:
         output = _read_to_end(process, command[0], end)
     finally:
@@ -154,4 +154,4 @@ def _json(text: bytes) -> Any:
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise LookupFailedError("the engine's answer is no JSON") from error
+        raise LookupFailedError("the engine's answer is not JSON") from error

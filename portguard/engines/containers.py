@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["Published", "Running", "from_inspect", "from_list", "from_ps", "from_services", "host_ports"]
 
 _LABEL = "com.docker.compose."
-_PODMAN_LABEL = "io.podman.compose."  # what podman-compose writes besides, and its first versions alone
+_PODMAN_LABEL = "io.podman.compose."  # what podman-compose writes also, and its first versions alone
 _PROTOCOLS = ("tcp", "udp")
 _PORTS = 65535
 _MOST_PORTS = 65536  # of one container: every number once, more is nonsense

@@ -71,7 +71,7 @@ def find_endpoint(environ: Mapping[str, str], *, platform: str = os.name) -> Eng
     if name and name != "default":
         shown = f"docker context {name[:_SHOWN]!r}"
         if directory is None:
-            raise LookupFailedError(f"{shown} ({origin}): there is no docker configuration")
+            raise LookupFailedError(f"{shown} ({origin}): no docker configuration found")
         return EngineEndpoint(_host_of_context(directory, name, platform), shown)
     return EngineEndpoint(_default(environ, platform), "docker's default")
 
@@ -150,7 +150,7 @@ def _parse_host(text: str, environ: Mapping[str, str], platform: str) -> str:
     if scheme == "npipe":
         return host if rest else _DEFAULT_PIPE
     if scheme != "tcp" or not all("!" <= character <= "~" for character in rest):
-        raise LookupFailedError(f"DOCKER_HOST: {text[:_SHOWN]!r} is no address of an engine")
+        raise LookupFailedError(f"DOCKER_HOST: {text[:_SHOWN]!r} is not an engine's address")
     return f"tcp://{_complete(rest)}"
 
 

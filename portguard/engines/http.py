@@ -65,7 +65,7 @@ def parse(reply: Reply | LookupFailedError, path: str) -> Any:
     try:
         return json.loads(reply.body)
     except (ValueError, RecursionError) as error:
-        raise LookupFailedError(f"{path}: the engine's answer is no JSON") from error
+        raise LookupFailedError(f"{path}: the engine's answer is not JSON") from error
 
 
 def ask_all(

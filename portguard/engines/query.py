@@ -75,7 +75,7 @@ def ask(environ: Mapping[str, str], *, deadline: float = DEADLINE) -> Answer:
             failures.append(f"{engine.origin}: {error.message}")
             continue
         if not isinstance(answer, list):
-            failures.append(f"{engine.origin}: {engine.socket}: the engine's answer is no list of containers")
+            failures.append(f"{engine.origin}: {engine.socket}: the engine's answer is not a list of containers")
             continue
         has_answered |= engine is primary
         name = _who_answered(reply, engine.engine)

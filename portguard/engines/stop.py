@@ -29,7 +29,7 @@ def stop(
     "podman") is asked.
     """
     if not (identifier.isascii() and identifier.isalnum()):
-        return "its identifier is none"
+        return "its identifier is invalid"
     try:
         if where is None or where.socket is None:
             command.stop(engine, identifier, environ, deadline=deadline)

@@ -1,4 +1,4 @@
-"""Who else has a number, although nobody listens on it: another checkout's own number, a command's, a hold's.
+"""Who else has a number, although nothing listens on it: another checkout's own number, a command's, a hold's.
 
 What `free` handed out for a while is nobody's rival: whoever asks may be the one it was handed to.
 """

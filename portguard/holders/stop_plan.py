@@ -105,7 +105,7 @@ class Planner:
         wanted = addresses.expand(target.hosts)
         protocol = target.protocols[0]
         place = addresses.target(target.hosts, target.port, protocol)
-        message, hint = f"nobody listens on {place}", None
+        message, hint = f"nothing listens on {place}", None
         if verdicts.combine(target.hosts, probe_all(protocol, wanted, target.port)[0]) == "busy":
             found = find.find_holders(protocol, wanted, target.port)
             if found.cause != "none":
@@ -116,7 +116,7 @@ class Planner:
                 return StopPlan(_port(target, "refused", message, hint, found.holders), target)
         other: Protocol = "udp" if protocol == "tcp" else "tcp"
         if "/" not in target.name and rows_of(target._replace(protocols=(other,))):
-            hint = f"somebody has the {other.upper()} port: portguard kill {typed(target.name)}/{other}"
+            hint = f"another process has the {other.upper()} port: portguard kill {typed(target.name)}/{other}"
         return StopPlan(_port(target, "nobody", message, hint), target)
 
     def _proven(self, row: Socket, holder: Holder) -> Holder:
@@ -141,7 +141,7 @@ class Planner:
         if verdicts.cause_of(row.protocol, row.state) != "listener":
             held = next((item for item in holder.processes if item.name == guard.HOLDER_NAME), None)
             if held is not None:
-                return Refusal("it keeps a lease of portguard's", f"give it back: portguard leases release {port}")
+                return Refusal("it holds a portguard lease", f"release it: portguard leases release {port}")
             return Refusal("it does not listen", f"see what it is: portguard who {port}")
         if holder.container is not None:
             return self._decide_container(port, holder.container)
@@ -167,13 +167,13 @@ class Planner:
     def _decide_container(self, port: int, container: Container) -> StopStep | Refusal:
         by_hand = ownership.command("plain", container, port, has_compose=False)
         if not container.id:
-            return Refusal("which container it is, only its engine could tell", f"find it: {by_hand}")
+            return Refusal("only its engine knows which container it is", f"find it: {by_hand}")
         if container.id == self.caller.container_id:
             return Refusal("portguard itself runs in it", f"{by_hand}, from elsewhere")
         running = self.engines.running(container.id)
         if running is not None and running.is_service:
             return Refusal(
-                "it is a service of a swarm", f"take the port from it: docker service update --publish-rm {port}"
+                "it is a service of a swarm", f"unpublish its port: docker service update --publish-rm {port}"
             )
         relation = relation_of(container, None, self._get_here()[0], self.engines)
         name = container.name or container.id[:12]
@@ -194,8 +194,8 @@ class Planner:
         triggers = units.ask(unit, self._environ, is_user_unit=holder.user_unit).sockets
         if triggers:
             return Refusal(
-                f"systemd starts it through {triggers[0]} whenever somebody connects",
-                f"stop that: {scope} stop {explain.unit_word(triggers[0]) or unit}",
+                f"systemd starts it through {triggers[0]} on every connection",
+                f"stop it: {scope} stop {explain.unit_word(triggers[0]) or unit}",
             )
         if holder.user_unit:
             refusal = next((found for item in suspects if (found := guard.refuse_user(item, self.caller))), None)
@@ -203,7 +203,7 @@ class Planner:
                 return refusal
         elif self.caller.euid != 0:
             return Refusal(
-                f"systemd runs it as {unit}", f"stop that: sudo systemctl stop {explain.unit_word(unit) or unit}"
+                f"systemd runs it as {unit}", f"stop it: sudo systemctl stop {explain.unit_word(unit) or unit}"
             )
         action = KillAction(
             kind="unit",

@@ -159,7 +159,7 @@ def _parse(path: str, host: str, content: bytes) -> tuple[tuple[Assignment, ...]
     word, _, version = first.partition(" ")
     if word == _HEADER and version.isascii() and version.isdigit() and (len(version) > 9 or int(version) > _VERSION):
         where = os.path.join(path, assignments_name(host))
-        raise StateError(f"the assignments {where} are of a newer portguard", "update portguard")
+        raise StateError(f"the assignments {where} were written by a newer portguard", "update portguard")
     found: dict[int, Assignment] = {}
     keys: set[tuple[str, ...]] = set()
     is_damaged = first != f"{_HEADER} {_VERSION}"

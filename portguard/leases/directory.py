@@ -34,7 +34,7 @@ def path_of(environ: Mapping[str, str]) -> str:
         return os.path.join(local, "portguard")
     home = environ.get("HOME", "") or _home_of_user()
     if not os.path.isabs(home) or not os.path.isdir(home):
-        raise StateError("there is no home directory to keep leases in", _HINT)
+        raise StateError("no home directory to keep leases in", _HINT)
     return os.path.join(home, ".local", "state", "portguard")
 
 

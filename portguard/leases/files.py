@@ -181,7 +181,7 @@ def _lock(fd: int, end: float, path: str) -> None:
                 who = "another process" if holder is None else f"process {holder}"
                 raise LockTimeoutError(
                     f"the lease table {path} is locked by {who}",
-                    "see what it does, and end it if it hangs" + ("" if holder is None else f": ps -fp {holder}"),
+                    "see what it does, and stop it if it hangs" + ("" if holder is None else f": ps -fp {holder}"),
                 )
         # A section takes microseconds; sleeping longer only when somebody is slow. The jitter parts the sleepers.
         time.sleep(pause * (os.urandom(1)[0] + 1) / 256)

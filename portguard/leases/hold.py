@@ -44,8 +44,8 @@ def detach(sockets: Sequence[_socket.socket], *, pid: int | None = None, seconds
                 os.close(fd)
     if not told.isdigit():
         raise StateError(
-            "the process that should hold the ports ended at once",
-            "try again, or go without: `run --no-hold`, or `free` without --hold",
+            "the process that should hold the ports exited immediately",
+            "try again, or use `run --no-hold`, or `free` without --hold",
         )
     return int(told)
 

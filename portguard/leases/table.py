@@ -235,7 +235,7 @@ def _open_readable(path: str, name: str) -> int:
         fd = open_private(path, directory, name, os.O_RDONLY)
         version = _version_of(fd)
         if version is not None and version > _VERSION:
-            raise StateError(f"{_shown(path, name)} is of a newer portguard", "update portguard")
+            raise StateError(f"{_shown(path, name)} was written by a newer portguard", "update portguard")
         if version == _VERSION:
             fd, found = -1, fd
             return found
@@ -258,7 +258,7 @@ def _check_header(path: str, directory: int, name: str, fd: int) -> None:
     if version == _VERSION and os.fstat(fd).st_size <= _SIZE_LIMIT:
         return
     if version is not None and version > _VERSION:
-        raise StateError(f"{_shown(path, name)} is of a newer portguard", "update portguard")
+        raise StateError(f"{_shown(path, name)} was written by a newer portguard", "update portguard")
     if version == _UNWRITTEN:
         _remove_dead_tables(directory, name)
     else:

@@ -107,7 +107,7 @@ def _read(files: ComposeFiles, environ: Mapping[str, str], *, by_compose: bool) 
         text = command.compose_config(files.directory, files.paths, environ, deadline=_PLUGIN_DEADLINE)
     except LookupFailedError as error:
         what = f"docker compose config: {error.message}"
-        raise LookupFailedError(what, "leave out --compose-config to have the files read by portguard") from error
+        raise LookupFailedError(what, "omit --compose-config to let portguard read the files") from error
     found = compose.from_config_json(text, working_dir=files.directory)
     return found._replace(files=files.paths)
 

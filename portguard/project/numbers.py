@@ -189,8 +189,8 @@ class _Chooser:
                 reasons = ", ".join(f"{number} {reason}" for reason, number in sorted(taken.refused.items()))
                 first, last = ranges.DYNAMIC
                 raise NoFreePortError(
-                    f"no number in {first}-{last} is left for {item.name!r}: {reasons}",
-                    "see what is handed out: portguard leases; give back what is gone: portguard leases prune",
+                    f"no port in {first}-{last} is left for {item.name!r}: {reasons}",
+                    "see what is handed out: portguard leases; release deleted checkouts: portguard leases prune",
                 )
             assigned.add(taken.ports[0])
             chosen.append(assignments.new(taken.ports[0], self._kind, item.name, self._checkout))

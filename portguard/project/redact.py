@@ -14,7 +14,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-_UNTOLD = "cannot be used, and what is in files outside of this checkout is not told"
+_UNTOLD = "invalid (contents of files outside this checkout are not shown)"
 _LONGEST_PATH = 4096  # characters, PATH_MAX
 
 
@@ -34,7 +34,7 @@ def redacted(error: ConfigError, cwd: str, inside: Iterable[str]) -> ConfigError
     told = tuple(_redacted(message, cwd, inside, is_tainted=is_tainted) for message in error.messages)
     if told == error.messages:
         return error
-    return ConfigError(tuple(dict.fromkeys(told)), "look at what is named there, and why")
+    return ConfigError(tuple(dict.fromkeys(told)), "open the file named there")
 
 
 def _redacted(message: str, cwd: str, inside: Iterable[str], *, is_tainted: bool) -> str:

@@ -25,40 +25,40 @@ CHECK_RULES: dict[str, tuple[str, str]] = {
         "A server that is started now cannot bind it, and fails with `address already in use`.",
     ),
     "check-connection": (
-        "An outgoing connection uses the port as its own end.",
-        "The kernel took the number as a source port; no server can bind it until that connection has ended.",
+        "An outgoing connection uses the port as its local port.",
+        "The kernel assigned it as a source port; no server can bind it until that connection ends.",
     ),
     "check-time-wait": (
         "A closed connection lingers on the port.",
-        "A server that does not set SO_REUSEADDR cannot bind it until the kernel lets go of it, within a minute.",
+        "A server that does not set SO_REUSEADDR cannot bind it until the kernel releases it, within a minute.",
     ),
     "check-bound": (
         "A socket is bound to the port and does not listen.",
-        "The port is taken although no listing of servers shows it; a server that is started now cannot bind it.",
+        "The port is in use although no list of servers shows it; a server that is started now cannot bind it.",
     ),
     "check-lease": (
-        "The port is handed out to somebody else.",
-        "Nobody listens yet, but another checkout or command was promised the number and will use it.",
+        "The port is leased to another checkout or command.",
+        "Nothing listens yet, but the port was given to another checkout or command, which will use it.",
     ),
     "check-duplicate": (
         "The port is declared twice.",
-        "Only one of the servers that want it can start, however free the port is now.",
+        "Only one of the servers that need it can start, even if the port is free now.",
     ),
     "check-address-not-local": (
         "This host does not have the address.",
-        "A server can only bind addresses of its own host; this one fails wherever the address is missing.",
+        "A server can only bind addresses of its own host; this one fails if the address is missing.",
     ),
     "check-excluded": (
         "The system has excluded the port.",
-        "Nothing listens, and still no server may bind it: the system reserved the range it lies in.",
+        "Nothing listens, but no server can bind it: the system reserved its range.",
     ),
     "check-permission": (
-        "This user may not bind the port.",
-        "Ports below a limit need privileges; a server that this user starts cannot have it.",
+        "This user cannot bind the port: permission denied.",
+        "Ports below a limit need privileges; a server that this user starts cannot bind it.",
     ),
     "check-none": (
-        "Whether the port is free could not be told.",
-        "A server may fail to bind it; nothing could be found out from here.",
+        "Could not determine whether the port is free.",
+        "A server may fail to bind it; this host could not find out.",
     ),
 }
 
@@ -110,10 +110,8 @@ def _of_message(code: str, message: str, hint: str | None, cwd: str) -> Finding:
 def failure_rules(code: str) -> dict[str, tuple[str, str]]:
     """Return the rule for the findings of a failure, for `sarif`."""
     if code == "config":
-        return {
-            code: ("The declarations cannot be used.", "No port was judged: what is declared has to be read first.")
-        }
-    return {code: (f"portguard could not answer ({code}).", "No port was judged; the message tells what went wrong.")}
+        return {code: ("The declarations are invalid.", "No port was checked: the declarations must be read first.")}
+    return {code: (f"portguard could not answer ({code}).", "No port was checked; the message says what went wrong.")}
 
 
 # --- GitHub -----------------------------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from portguard.model import KillPort, KillReport
 
-_WORDS = {"still-held": "still held", "nobody": "nobody there"}
+_WORDS = {"still-held": "still held", "nobody": "not in use"}
 _RED, _GREEN, _RESET = "\x1b[1;31m", "\x1b[32m", "\x1b[0m"
 _LINE_LIMIT = 400
 
@@ -29,7 +29,7 @@ def _planned(port: KillPort, *, colour: bool) -> Iterator[str]:
     yield f"{_where(port)}  {safe(port.message, _LINE_LIMIT)}"
     yield from (f"  {line}" for line in details(port.holders))
     for action in port.actions:
-        more = f" (a stranger's: --confirm {action.name})" if action.needs_name else ""
+        more = f" (another project's: --confirm {action.name})" if action.needs_name else ""
         verb = "end" if action.kind == "process" else "stop"
         yield f"  would {verb} {safe(action.text + more, _LINE_LIMIT)}"
 

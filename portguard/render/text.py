@@ -45,7 +45,7 @@ def lint(report: LintReport, cwd: str, *, colour: bool) -> str:
     ]
     off = f", {report.ignored} turned off" if report.ignored else ""
     if not report.sources:
-        return "nothing to judge\n"
+        return "nothing to lint\n"
     more = f" and {len(report.sources) - 1} more" if len(report.sources) > 1 else ""
     where = f"({_path(report.sources[0], cwd)}{more})"
     return "\n".join([*lines, f"{', '.join(counts) or 'no findings'}{off} {where}"]) + "\n"

@@ -27,7 +27,7 @@ def who(report: WhoReport, home: str, *, colour: bool) -> str:
 
 def _port(port: WhoPort, home: str, *, colour: bool) -> Iterator[str]:
     if not port.holders:
-        yield f"nobody listens on {f'port {port.port}' if port.asked is None else safe(port.asked)}"
+        yield f"nothing listens on {f'port {port.port}' if port.asked is None else safe(port.asked)}"
         if port.asked is not None:
             yield f"  next: see the whole port: portguard who {port.port}"
     for holder, background in zip(port.holders, port.backgrounds, strict=True):

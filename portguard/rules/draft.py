@@ -28,12 +28,12 @@ _FILES_BUDGET = _LIST_BUDGET = 12 * 1024  # bytes
 _ENTRIES_BUDGET = 32 * 1024  # bytes
 _ENTRIES_LIMIT = 400
 
-# As the config takes them: up to 64 of A-Z 0-9 _, and none that changes how programs run.
+# As the config takes them: up to 64 of A-Z 0-9 _, but not one that changes how programs run.
 
 _HEAD = """\
 # The ports this project needs, as `portguard init` found them. It is yours: change what is wrong, add what is missing.
 #
-#   portguard check     would each of them bind, and if not, who holds it
+#   portguard check     check that each of them can be bound, and if not, show who holds it
 #
 # Editors complete and check this file once they know its schema: portguard schema > portguard.schema.json, and as the
 # first line here: "#:schema ./portguard.schema.json" without the quotes.
@@ -87,9 +87,9 @@ def draft(suggestions: Sequence[Suggestion], stack: Stack | None = None) -> str:
     if entries:
         parts.extend(_declared(entries, {item.env for item in published if item.env}))
     elif stack is None or stack.problem is not None:
-        parts.append(f"# No file here names a port that is to be declared. An example:\n{_EXAMPLE}\n[ports]\n")
+        parts.append(f"# No file here declares a port. An example:\n{_EXAMPLE}\n[ports]\n")
     else:
-        parts.append(f"# Ports that no compose file publishes are declared like this:\n{_EXAMPLE}")
+        parts.append(f"# Declare ports that no compose file publishes like this:\n{_EXAMPLE}")
     return "\n".join(parts)
 
 
@@ -165,12 +165,12 @@ def _compose(stack: Stack, elsewhere: Mapping[int, Sequence[str]]) -> str:
         return f"# Compose files that could not be read: {_comment(stack.problem)}\n# [compose]\n# {files}"
     lines = [_listed(item, elsewhere.get(index, ())) for index, item in enumerate(stack.ports)]
     if not lines:
-        return f"# They publish no port of a number that is known before they are started.\n[compose]\n{files}"
+        return f"# They publish no port whose number is known before they start.\n[compose]\n{files}"
     shown = _within(lines, _LIST_BUDGET)
     if len(shown) < len(lines):
         shown.append(f"#   and {len(lines) - len(shown)} more\n")
     listed = "".join(shown)
-    return f"# What these files publish is declared by them, and not written a second time:\n{listed}[compose]\n{files}"
+    return f"# The ports these files publish are declared there, and are not repeated here:\n{listed}[compose]\n{files}"
 
 
 def _listed(item: Declaration, places: Sequence[str]) -> str:
@@ -200,7 +200,7 @@ def _declared(entries: Sequence[_Entry], variables: set[str]) -> Iterator[str]:
     shown = _within(texts, _ENTRIES_BUDGET)
     yield from shown
     if len(shown) < len(entries):
-        yield f"# {len(entries) - len(shown)} more ports were found, which is more than anybody reads.\n"
+        yield f"# {len(entries) - len(shown)} more ports were found, too many to list.\n"
 
 
 def _entry(name: str, entry: _Entry, env: str | None) -> str:

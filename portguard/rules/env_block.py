@@ -1,7 +1,7 @@
 r"""The marked block that `portguard env --write` keeps in a `.env` file. Pure: text in, text out.
 
     # >>> portguard env: /home/me/project >>>
-    # Kept by `portguard env --write`: what is changed between these two marks is lost.
+    # Kept by `portguard env --write`: changes between these two marks are lost.
     WEB_PORT=49200
     # <<< portguard env <<<
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _BEGIN, _BEGIN_END = "# >>> portguard env: ", " >>>"
 _END = "# <<< portguard env <<<"
 _STEMS = ("# >>> portguard env:", "# <<< portguard env")  # a line that begins so is a mark, or was one
-_NOTE = "# Kept by `portguard env --write`: what is changed between these two marks is lost."
+_NOTE = "# Kept by `portguard env --write`: changes between these two marks are lost."
 _BOM = "\ufeff"
 _LETTERS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz_")
 _DIGITS = frozenset("0123456789")
@@ -100,7 +100,7 @@ def _check(variables: Mapping[str, str]) -> None:
         if not name or name[0] in _DIGITS or not set(name) <= _LETTERS | _DIGITS:
             raise ValueError(f"{name!r} cannot be the name of a variable")
         if not value or not set(value) <= _WORD:
-            raise ValueError(f"{name}: {value!r} would have to be quoted")
+            raise ValueError(f"{name}: {value!r} needs quoting")
 
 
 def _find(text: str) -> _Block | None:

@@ -34,7 +34,7 @@ def owner_of(holder: Holder) -> str:
         user = f", user {first.user}" if first.user else ""
         return f"{(first.name or 'a process')[:_NAME_LENGTH]} ({'pid' if len(pids) == 1 else 'pids'} {listed}{user})"
     if holder.owner_status == "hidden":
-        return "a process this user may not see" + ("" if holder.uid is None else f" (uid {holder.uid})")
+        return "a process this user cannot see" + ("" if holder.uid is None else f" (uid {holder.uid})")
     if holder.owner_status == "kernel":
         return "the kernel"
     return "an unknown process"
@@ -52,7 +52,7 @@ def occupied(holder: Holder) -> str:
     if cause == "bound":
         return f"{owner} has bound {place}/{holder.protocol} and does not listen"
     if cause == "connection":
-        return f"a connection of {owner} uses {place}/{holder.protocol} as its own end"
+        return f"a connection from {owner} uses {place}/{holder.protocol} as its local port"
     return f"a closed connection on {place} lingers in TIME_WAIT"
 
 
@@ -63,7 +63,7 @@ def _place(declaration: Declaration) -> str:
 
 def _leased(rival: Rival) -> str:
     if rival.kind == "assignment":
-        return f"the number belongs to the checkout {rival.directory}"
+        return f"it belongs to the checkout {rival.directory}"
     how = "runs with it" if rival.kind == "run" else "holds it"
     return f"process {rival.pid} in {rival.directory} {how}"
 
@@ -92,9 +92,9 @@ def message(
     if cause == "duplicate":
         others = " and ".join(_place(duplicate) for duplicate in duplicates)
         text = f"{wanted} is declared twice: {_place(declaration)} and {others}"
-        return f"{text}; besides, {occupied(holders[0])}" if holders else text
+        return f"{text}; also, {occupied(holders[0])}" if holders else text
     if rival is not None:
-        return f"nobody listens on {wanted}, but {_leased(rival)}"
+        return f"nothing listens on {wanted}, but {_leased(rival)}"
     if verdict == "ours":
         return f"{occupied(holders[0])}, which is this project's own"
     if cause == "address-not-local":
@@ -104,26 +104,27 @@ def message(
         bare = next((address for address, error in errors.items() if error == "EINVAL" and "%" not in address), None)
         return f"this host has no address {missing}" + (f": it needs its interface, as in {bare}%eth0" if bare else "")
     if cause == "excluded":
-        return f"the system has excluded port {declaration.port} or lent it exclusively; nothing need be listening"
+        what = f"the system has excluded port {declaration.port} or reserved it exclusively"
+        return f"{what}, so nothing needs to listen on it"
     if cause == "permission":
         low = declaration.port < unprivileged_start
         why = f"ports below {unprivileged_start} need privileges here" if low else "the system forbids this bind"
-        return f"this user may not bind {wanted}: {why}" + (
-            "" if verdict == "unavailable" else "; whether it is free could not be told"
+        return f"permission denied to bind {wanted}: {why}" + (
+            "" if verdict == "unavailable" else "; could not tell whether it is free"
         )
     if verdict == "unknown" and not errors:
-        return f"whether {wanted} is free where the engine is could not be told"
+        return f"could not tell whether {wanted} is free on the engine's host"
     if verdict == "unknown":
         failed = ", ".join(f"{address}: {error}" for address, error in errors.items())
         return f"{wanted} could not be probed ({failed})"
     if claim is not None and claim.holder.container is not None:
         text = occupied(claim.holder) + ownership.why(claim.relation, claim.holder.container)
         beside = _beside_containers(holders)
-        return f"{text}; besides, {occupied(beside[0])}" if beside else text
+        return f"{text}; also, {occupied(beside[0])}" if beside else text
     if holders and holders[0].state is not None:
         more = f", and {len(holders) - 1} more" if len(holders) > 1 else ""
         return occupied(holders[0]) + more
-    return f"{wanted} cannot be bound (EADDRINUSE), and no socket table shows who has it"
+    return f"{wanted} cannot be bound (EADDRINUSE), and no socket table shows who holds it"
 
 
 def hint(
@@ -184,7 +185,7 @@ def _way_around(declaration: Declaration, rival: Rival) -> str:
         return f"unset {declaration.env}: it seems to be left over from there"
     if declaration.origin == "dotenv":
         return "write this checkout's own numbers: portguard env --write .env"
-    return f"if that checkout needs it no more: portguard leases release {declaration.port}"
+    return f"if that checkout no longer needs it: portguard leases release {declaration.port}"
 
 
 def _hint_without_holder(
@@ -209,7 +210,7 @@ def _hint_without_holder(
 def freeing_step(cause: str, holders: Sequence[Holder], port: int, *, platform: str, euid: int | None) -> str:
     """Return the next step towards a free port, as a command wherever there is one."""
     if cause == "time-wait":
-        return "try again: the kernel lets go of it within 60 s"
+        return "try again: the kernel releases it within 60 s"
     if cause == "connection":
         return "try again when the connection has ended"
     processes = [process for holder in holders for process in holder.processes]
@@ -231,7 +232,7 @@ def freeing_step(cause: str, holders: Sequence[Holder], port: int, *, platform: 
     if any(holder.owner_status == "lookup-failed" for holder in holders):
         return "the owner could not be looked up here; run outside the sandbox or container to see it"
     if any(holder.state is None for holder in holders):
-        return "no table here shows who has it; whoever has bound it and does not listen is not in all of them"
+        return "no socket table here shows who holds it; some tables leave out sockets that are bound but do not listen"
     return "no process here holds it; it may belong to the kernel, another PID namespace or another container"
 
 
@@ -250,7 +251,7 @@ def unit_word(unit: str | None) -> str:
 def sight(euid: int | None) -> str:
     """Return what would make a hidden owner visible."""
     if euid == 0:
-        return "the owner is hidden even from this root, by a container, a sandbox or a security module"
+        return "the owner is hidden even from root, by a container, a sandbox or a security module"
     return "run with sudo to see the owner"
 
 

@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 # What a user would not call a server, though it may listen: ending it ends everything that runs in it.
 _HOMES = {
-    "multiplexer": "whoever works in it would lose everything that runs there",
-    "terminal": "whoever works in it would lose everything that runs there",
+    "multiplexer": "everything that runs in it would end",
+    "terminal": "everything that runs in it would end",
     "editor": "an editor forwards ports; close this one in its list of ports",
-    "ssh": "it forwards the port for an ssh session; end that session",
+    "ssh": "it forwards the port for an SSH session; end that session",
 }
 # fmt: off
 _SESSION = frozenset((
@@ -78,22 +78,22 @@ def refuse(suspect: Suspect, caller: Caller, port: int, *, platform: str) -> Ref
     process = suspect.process
     number = process.pid
     names = {name for name in (process.name, _program(process.exe)) if name}
-    by_hand = f"if it is meant: {_by_hand(suspect, caller)}"
+    by_hand = f"to stop it anyway: {_by_hand(suspect, caller)}"
     if number == caller.pid:
-        return Refusal("this very process holds it", "close the socket where it was opened")
+        return Refusal("this process itself holds it", "close the socket where it was opened")
     if number in caller.ancestors:
         return Refusal("portguard itself runs in it", f"{by_hand}, from elsewhere")
     if number <= 1 or names & _MANAGERS:
         return Refusal(
-            "it starts and keeps other programs, and holds ports for them",
-            "find the unit: systemctl list-sockets" if names & _MANAGERS else "stop the container it is the first of",
+            "it starts other programs, and holds ports for them",
+            "find the unit: systemctl list-sockets" if names & _MANAGERS else "stop its container instead",
         )
     if suspect.is_kernel:
-        return Refusal("it is a thread of the kernel", f"find the service it works for: ps -fp {number}")
+        return Refusal("it is a thread of the kernel", f"find the service it belongs to: ps -fp {number}")
     if any(engines.is_forwarder(name, platform=platform) for name in names):
         engine = engines.engine_of(names) or engines.DEFAULT
         return Refusal(
-            "it forwards the port for a container, which would run on without it",
+            "it forwards the port for a container, and the container would keep running without it",
             f"find the container: {engine.find.format(port=port)}",
         )
     if names & _ENGINES:
@@ -107,12 +107,12 @@ def refuse(suspect: Suspect, caller: Caller, port: int, *, platform: str) -> Ref
     if names & _BROWSERS:
         return Refusal("it is a browser; close what listens there", by_hand)
     if HOLDER_NAME in names:
-        return Refusal("it keeps a lease of portguard's", f"give it back: portguard leases release {port}")
+        return Refusal("it holds a portguard lease", f"release it: portguard leases release {port}")
     if suspect.is_group_unreadable:
-        return Refusal("its control group cannot be read, so what it runs in is not known", by_hand)
+        return Refusal("its control group cannot be read, so its container or unit is unknown", by_hand)
     if suspect.container_id is not None and suspect.container_id != caller.container_id:
         short = suspect.container_id[:12]
-        return Refusal(f"it runs in container {short}", f"stop that with its engine: docker stop {short}")
+        return Refusal(f"it runs in container {short}", f"stop it through its engine: docker stop {short}")
     return None
 
 
@@ -128,9 +128,9 @@ def refuse_user(suspect: Suspect, caller: Caller) -> Refusal | None:
         is_known = bool(suspect.uids)
         is_mine = all(uid in caller.uids for uid in suspect.uids or ())
     if not is_known:
-        return Refusal("whose process it is cannot be told", f"look at it: ps -fp {suspect.process.pid}")
+        return Refusal("its owner is unknown", f"look at it: ps -fp {suspect.process.pid}")
     if not is_mine:
-        return Refusal("it is another user's process", f"if it is meant: {_by_hand(suspect, caller)}")
+        return Refusal("it is another user's process", f"to stop it anyway: {_by_hand(suspect, caller)}")
     return None
 
 
@@ -176,10 +176,10 @@ def tree_of(top: int, rows: Mapping[int, ProcessStat]) -> tuple[int, ...]:
 def owner_is_unknown(status: str, euid: int | None) -> Refusal:
     """Return why a holder whose owner is not known is left alone."""
     if status == "hidden":
-        return Refusal("who holds it is hidden", explain.sight(euid))
+        return Refusal("its owner is hidden", explain.sight(euid))
     if status == "lookup-failed":
         return Refusal(
-            "who holds it could not be looked up", "run it outside the sandbox or container, where /proc can be read"
+            "its owner could not be looked up", "run it outside the sandbox or container, where /proc can be read"
         )
     return Refusal(
         "no process here holds it", "it may belong to the kernel, another PID namespace or another container"

@@ -29,13 +29,13 @@ class Rule(NamedTuple):
 RULES: dict[str, Rule] = {
     "schema": Rule(
         "error",
-        "a file cannot be used as it is",
+        "a file is invalid",
         "A config or compose file with a mistake declares nothing, so nothing would be checked. This cannot be turned "
         "off.",
     ),
     "duplicate": Rule(
         "error",
-        "two declarations claim one port",
+        "two declarations use one port",
         "Only one of them can be bound; which one depends on what starts first. Say `service` in the config where both "
         "mean the same server.",
     ),
@@ -43,17 +43,17 @@ RULES: dict[str, Rule] = {
         "error",
         "the config and a compose file disagree",
         "The config says that a service has one port and the compose file another, or a variable moves only one of the "
-        "two. What is checked is then not what is started.",
+        "two. Then the checked port is not the one that is started.",
     ),
     "drift-dotenv": Rule(
         "warning",
         "a .env file moves a declared port",
-        "Whoever reads the config believes another number than the one in use. Declare what the team uses; leave "
+        "Readers of the config see another number than the one in use. Declare what the team uses; leave "
         "personal numbers to files that are not committed.",
     ),
     "drift-devcontainer": Rule(
         "warning",
-        "devcontainer.json forwards a port that nobody declares",
+        "devcontainer.json forwards an undeclared port",
         "The editor forwards it, so something is expected there; undeclared, it is never checked.",
     ),
     "port-zero": Rule(
@@ -69,7 +69,7 @@ RULES: dict[str, Rule] = {
     "ephemeral": Rule(
         "warning",
         "a port that a system assigns by itself",
-        "Any outgoing connection may have it as its own end when the server starts. The default ranges are 32768-60999 "
+        "An outgoing connection may already use it as its local port when the server starts. The default ranges are 32768-60999 "
         "on Linux and 49152-65535 on macOS and Windows.",
     ),
     "browser-blocked": Rule(
@@ -85,7 +85,7 @@ RULES: dict[str, Rule] = {
     "wildcard-database": Rule(
         "warning",
         "a database on every address",
-        "Whoever reaches this host reaches it, and Docker publishes past host firewalls such as ufw. Development needs "
+        "Anyone who can reach this host can reach it, and Docker publishes past host firewalls such as ufw. Development needs "
         "127.0.0.1 alone.",
     ),
     "empty-variable": Rule(
@@ -178,7 +178,7 @@ def _duplicates(facts: Facts) -> Iterator[Finding]:
             for duplicate in earlier:
                 mixed = item.is_published != duplicate.is_published
                 hint = (
-                    f'if both are one server, say service = "{item.service}" in {duplicate.name!r}' if mixed else None
+                    f'if both are one server, set service = "{item.service}" in {duplicate.name!r}' if mixed else None
                 )
                 yield finding(
                     "duplicate",
@@ -231,8 +231,8 @@ def _drift_devcontainer(facts: Facts) -> Iterator[Finding]:
     }
     for port in facts.forwarded:
         if port.port not in known and port.host in (None, "localhost", "127.0.0.1"):
-            what = f"{port.port} is forwarded, and nobody declares it"
-            yield finding("drift-devcontainer", port.source, what, "declare it, or forward it no more")
+            what = f"{port.port} is forwarded but not declared"
+            yield finding("drift-devcontainer", port.source, what, "declare it, or stop forwarding it")
 
 
 def _numbers(facts: Facts) -> Iterator[Finding]:
@@ -269,7 +269,7 @@ def _databases(facts: Facts) -> Iterator[Finding]:
         if is_open and _is_database(item):
             what = f"{item.name!r} is on every address of the host"
             number = item.declared_port
-            hint = f"publish 127.0.0.1:{number}:{_target(item)}" if item.is_published else 'say host = "127.0.0.1"'
+            hint = f"publish 127.0.0.1:{number}:{_target(item)}" if item.is_published else 'set host = "127.0.0.1"'
             yield finding("wildcard-database", item.source, what, hint, item.name)
 
 

@@ -39,9 +39,8 @@ def resolve(
     number = value.strip()
     if not (number.isascii() and number.isdigit() and len(number) <= len("65535") and 0 < int(number) <= LAST_PORT):
         place = origin if origin != "the environment" else "environment"
-        return (
-            f"{place}: {declaration.env} moves {declaration.name!r}, and {value[:80]!r} is no port (1 to {LAST_PORT})"
-        )
+        what = f"{value[:80]!r} is not a port (1 to {LAST_PORT})"
+        return f"{place}: {declaration.env} moves {declaration.name!r}, and {what}"
     kind: Origin = "environment" if origin == "the environment" else "dotenv"
     return declaration._replace(port=int(number), moved_by=f"{declaration.env} in {origin}", origin=kind)
 

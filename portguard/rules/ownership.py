@@ -77,12 +77,12 @@ def why(relation: Relation, container: Container) -> str:
     place = compose.working_dir if compose is not None else None
     if relation == "other-checkout":
         where = f"in {place}" if place else "of an unknown directory"
-        return f", which belongs to another checkout {where} with our project's name: `up` here would take it over"
+        return f", of another checkout {where} with our project's name: `up` here would take it over"
     if relation == "other-project" and place:
         return f" in {place}"
     return {
         "oneoff": ", left over from a `compose run`",
-        "other-service": ", another service of this very project",
+        "other-service": ", another service of this project",
         "orphan": ", a service that this project no longer has",
     }.get(relation, "")
 

@@ -72,7 +72,7 @@ def parse_port(text: str) -> Declaration:
     """Return a declaration for a port. Raises UsageError for anything else, names among it."""
     target = parse_target(text)
     if not isinstance(target, Declaration):
-        raise UsageError(f"{text!r} is no port", f"write for instance {_EXAMPLES}")
+        raise UsageError(f"{text!r} is not a port", f"write for instance {_EXAMPLES}")
     return target
 
 
@@ -91,7 +91,7 @@ def _host_of(text: str, host: str) -> str:
         # `::1:80` misses brackets, and `::1` a port as well.
         meant = next((word for word in (host, text.partition("/")[0]) if ":" in word and canonical(word)), None)
         written = "127.0.0.1" if meant is None else f"[{meant}]"
-        raise UsageError(f"{text!r}: {host!r} is no address", f"write {written}:PORT, *:PORT or localhost:PORT")
+        raise UsageError(f"{text!r}: {host!r} is not an address", f"write {written}:PORT, *:PORT or localhost:PORT")
     return address
 
 

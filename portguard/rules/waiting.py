@@ -52,7 +52,7 @@ def nobody(
     """Return that nobody served a port in time, and `why`, or else who sits on its number instead."""
     wanted = target(declaration.hosts, declaration.port, protocol)
     within = "" if timeout is None else f" within {timeout:g} s"
-    text = f"nobody {'listened on' if protocol == 'tcp' else 'had bound'} {wanted}{within}"
+    text = f"nothing {'listened on' if protocol == 'tcp' else 'had bound'} {wanted}{within}"
     if why is not None:
         return f"{text}: {why}"
     if not holders:
@@ -75,7 +75,7 @@ def not_free(declaration: Declaration, protocol: Protocol, timeout: float | None
 def hint(declaration: Declaration, holders: Sequence[Holder], other: Protocol | None) -> str:
     """Return the next step for a port that is not as it should be; `other` is the protocol that it is bound for."""
     if holders:
-        return f"see who that is: portguard who {declaration.port}"
+        return f"see who holds it: portguard who {declaration.port}"
     if other is not None:
-        return f"it is there for {other.upper()}: portguard wait {declaration.port}/{other}"
+        return f"it is bound for {other.upper()}: portguard wait {declaration.port}/{other}"
     return "see what listens here: portguard list"

@@ -144,7 +144,7 @@ class _Reader:
         order = {self._shown(path): index for index, path in enumerate(self._documents)}
         problems = sorted(dict.fromkeys(self.problems), key=lambda problem: _place(problem, order))
         more = len(problems) - PROBLEMS_LIMIT
-        return tuple(problems) if more <= 0 else (*problems[:PROBLEMS_LIMIT], f"and {more} problems more")
+        return tuple(problems) if more <= 0 else (*problems[:PROBLEMS_LIMIT], f"and {more} more problems")
 
     def spend(self, ports: int) -> None:
         self._ports += ports
@@ -180,7 +180,7 @@ class _Reader:
         if not result:
             said = f"name: {name[:80]!r}" if name else f"the directory {directory[:80]!r}"
             raise ConfigError(
-                (f"{self._shown(self._main.paths[0])}: the project has no name: nothing of {said} can be one",),
+                (f"{self._shown(self._main.paths[0])}: the project has no name: none of {said} is valid as one",),
                 "give it a top-level `name:`",
             )
         return result
@@ -238,7 +238,7 @@ class _Reader:
         paths = [self._local(source, entry, name, "include") for name in names]
         if len(including) > _CHAIN_LIMIT or paths[0] in including:
             chain = " includes ".join(self._shown(path) for path in (*including, paths[0])[-5:])
-            raise source.document.error(entry, f"include goes round in circles: {chain}")
+            raise source.document.error(entry, f"circular include: {chain}")
         directory = os.path.dirname(paths[0])
         if "project_directory" in pairs:
             text = source.text(pairs["project_directory"][1], "include.project_directory")
@@ -267,7 +267,7 @@ class _Reader:
             raise source.document.error(node, f"{what}: {name[:200]!r} is not a local file, and nothing is fetched")
         path = os.path.normpath(os.path.join(source.directory, name))
         if not name or "\0" in name or not os.path.exists(path):
-            raise source.document.error(node, f"{what}: there is no file {name[:200]!r}")
+            raise source.document.error(node, f"{what}: no file {name[:200]!r}")
         return path
 
     def other(self, source: Source, extends: Extends) -> _Layer:
@@ -322,7 +322,7 @@ class _Layer:
             chain = (*extending, (source.file, name))
             if (source.file, name) in extending:
                 names = " extends ".join(step[1] for step in chain[-5:])
-                raise source.document.error(extends.node, f"extends goes round in circles: {names}")
+                raise source.document.error(extends.node, f"circular extends: {names}")
             if len(chain) > _CHAIN_LIMIT:
                 raise source.document.error(extends.node, f"extends leads further than {_CHAIN_LIMIT} services")
             other = self._other(extends)

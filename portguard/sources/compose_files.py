@@ -86,7 +86,7 @@ def named(paths: Sequence[str], cwd: str, origin: str = "") -> ComposeFiles:
             raise ConfigError((f"{path or '-'}: only local files can be read{reason}",), "name a file")
         absolute = os.path.normpath(os.path.join(cwd, path))
         if not path or not os.path.exists(absolute):
-            raise ConfigError((f"{path or repr(path)}: there is no such compose file{reason}",))
+            raise ConfigError((f"{path or repr(path)}: no such compose file{reason}",))
         found.append(absolute)
     if not found:
         raise ConfigError(("no compose file is named",))
@@ -151,7 +151,7 @@ def extended(values: Mapping[str, str], paths: Sequence[str], cwd: str, origin: 
             cause = error.strerror if isinstance(error, OSError) else error
             raise ConfigError((f"{where}: cannot be read: {cause}{reason}",)) from error
         if found is None:
-            raise ConfigError((f"{where}: there is no such file{reason}",))
+            raise ConfigError((f"{where}: no such file{reason}",))
         added.update({name: assignment.value for name, assignment in found.items()})
     return Environment({**added, **values}, tuple(paths))
 

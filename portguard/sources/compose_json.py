@@ -32,7 +32,7 @@ def read(text: str, source: str, working_dir: str) -> ComposeProject:
         raise ConfigError((f"{source}: is not a compose model: it has no name",))
     services = {} if model.get("services") is None else model["services"]
     if not isinstance(services, dict):
-        raise ConfigError((f"{source}: is not a compose model: services is no mapping",))
+        raise ConfigError((f"{source}: is not a compose model: services is not a mapping",))
     problems: list[str] = []
     result = Result("")
     for name, value in services.items():

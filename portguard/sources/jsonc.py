@@ -58,7 +58,7 @@ def parse(text: str) -> Document:
 
 
 def _refuse(word: str) -> None:
-    raise ValueError(f"{word} is no JSON number")
+    raise ValueError(f"{word} is not a JSON number")
 
 
 class _Scanner:

@@ -43,7 +43,7 @@ def parse(text: str) -> tuple[PortMapping, ...]:
     host_ip = ":".join(address[2:]) if len(address) > 2 else ""
     container, _, protocol = container.partition("/")
     if not container:
-        raise PortError("no container port is given")
+        raise PortError("no container port given")
     # "80/tcp/udp" is tcp to the versions of go-connections that shipped until 2025.
     kind = _protocol(protocol.partition("/")[0] or "tcp")
     ip = _short_address(host_ip)
@@ -64,7 +64,7 @@ def long_form(target: int, published: str, host_ip: str, protocol: str) -> PortM
     Raises PortError.
     """
     if not 0 < target <= LAST_PORT:
-        raise PortError(f"target {target} is no port: ports are 1 to {LAST_PORT}")
+        raise PortError(f"target {target} is not a port: ports are 1 to {LAST_PORT}")
     if published:
         published = _shown(*_span(published, "published port", published))
     ip = "" if not host_ip else _address(host_ip)
@@ -128,7 +128,7 @@ def _protocol(text: str) -> str:
 def _short_address(text: str) -> str:
     if text.startswith("["):
         if not text.endswith("]"):
-            raise PortError(f"{text[:60]!r} is no address: the bracket is not closed")
+            raise PortError(f"{text[:60]!r} is not an address: the bracket is not closed")
         text = text[1:-1]
     return _address(text) if text else ""
 
@@ -140,5 +140,5 @@ def _is_address(text: str) -> bool:
 def _address(text: str) -> str:
     """Return the canonical address. Names and zones are none to the engine (net.ParseIP)."""
     if not _is_address(text):
-        raise PortError(f"{text[:60]!r} is no IP address")
+        raise PortError(f"{text[:60]!r} is not an IP address")
     return canonical(text) or text

@@ -78,10 +78,10 @@ class Document:
                 merged.extend(value.items if value.kind == "sequence" else (value,))
                 continue
             if key.kind != "scalar" or not isinstance(scalar(key), str):
-                raise self.error(key, f"{what} has a key that is no string: {describe(key)}")
+                raise self.error(key, f"{what} has a key that is not a string: {describe(key)}")
             if key.value in own:
                 line = own[key.value][0].line
-                raise self.error(key, f"{key.value!r} was given before, in line {line}")
+                raise self.error(key, f"{key.value!r} is a duplicate of line {line}")
             own[key.value] = (key, value)
         for source in merged:
             if source.kind != "mapping":

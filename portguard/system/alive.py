@@ -57,7 +57,9 @@ def own_start() -> int:
     """Return when this process started, by which others will know that it lives. Raises StateError."""
     started = start_of(os.getpid())
     if started == 0:
-        raise StateError("nobody could tell that this process lives: its start cannot be read", "see /proc/self/stat")
+        raise StateError(
+            "cannot tell whether this process is alive: its start time cannot be read", "see /proc/self/stat"
+        )
     return started
 
 

@@ -73,7 +73,7 @@ class Tables:
         self.found: dict[int, tuple[int, ...]] = dict.fromkeys(self._wanted.values(), ())
         self.numbers: set[bytes] = set()
         if sight.is_foreign(proc):
-            raise LookupFailedError(f"{proc} belongs to another PID namespace: its numbers are not ours")
+            raise LookupFailedError(f"{proc} belongs to another PID namespace: its pids are not valid here")
         try:
             os.stat(f"{proc}/self/fd")
             pids = sorted(int(name) for name in os.listdir(proc) if name.isdigit())

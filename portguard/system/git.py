@@ -81,8 +81,8 @@ def _read(path: str, *, is_strict: bool) -> str:
 
 
 def _excuse(path: str, error: OSError, *, is_strict: bool) -> None:
-    """Raise LookupFailedError, if `is_strict`, unless the error says that there is no such file."""
+    """Raise LookupFailedError, if `is_strict`, unless the error says that no such file."""
     if is_strict and not isinstance(error, (FileNotFoundError, NotADirectoryError, IsADirectoryError)):
         raise LookupFailedError(
-            f"which checkout this is cannot be told: {path}: {error.strerror}", "make it readable"
+            f"could not determine the checkout: {path}: {error.strerror}", "make it readable"
         ) from error

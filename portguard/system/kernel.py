@@ -48,7 +48,7 @@ def _read_key(path: str) -> str:
 
 
 def _unkeyed(path: str, error: OSError) -> StateError:
-    return StateError(f"which leases are this host's cannot be told: {path}: {error.strerror}", "try again")
+    return StateError(f"could not determine which leases are this host's: {path}: {error.strerror}", "try again")
 
 
 def ephemeral_range(proc: str = "/proc", platform: str = sys.platform) -> Range | None:

@@ -82,7 +82,7 @@ def _enter(path: str, inside: str) -> tuple[int | None, str, str]:
     try:
         return os.open(parent, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC), parent, name
     except (FileNotFoundError, NotADirectoryError) as error:
-        raise UsageError(f"{path} cannot be made: there is no directory {parent}", "make it first") from error
+        raise UsageError(f"{path} cannot be created: no directory {parent}", "create it first") from error
     except OSError as error:
         raise OutputError(
             f"{path} cannot be reached: {error.strerror}", "look at the permissions of its directory"

@@ -70,7 +70,7 @@ def take(pid: int) -> Handle | None:
 
 def _unwatchable(pid: int, error: OSError) -> LookupFailedError:
     what = f"process {pid} cannot be watched: {error.strerror}"
-    return LookupFailedError(what, "see what is exhausted: ulimit -a")
+    return LookupFailedError(what, "see which limit is exhausted: ulimit -a")
 
 
 def is_running(handle: Handle) -> bool:

@@ -68,7 +68,7 @@ _PROTOCOLS = {"tcp": _socket.IPPROTO_TCP, "udp": _socket.IPPROTO_UDP}
 
 def _connect() -> _socket.socket:
     if not sight.may_ask_netlink():
-        raise OSError(errno.EPERM, "a sandbox forbids it on pain of death")
+        raise OSError(errno.EPERM, "the seccomp filter would kill this process for it")
     sock = _socket.socket(_socket.AF_NETLINK, _socket.SOCK_RAW | _socket.SOCK_CLOEXEC, sight.NETLINK_SOCK_DIAG)
     try:
         sock.settimeout(_DEADLINE)

@@ -51,7 +51,7 @@ def stop(name: str, environ: Mapping[str, str], *, is_user_unit: bool, deadline:
     """Stop a unit and wait for that; return None when it is done, else what systemd said, in a few words."""
     done = _systemctl(["--no-ask-password", "stop"], name, environ, is_user_unit=is_user_unit, deadline=deadline)
     if done is None:
-        return "systemctl cannot be run, or did not end in time"
+        return "systemctl could not be run, or timed out"
     if done.returncode == 0:
         return None
     said = os.fsdecode(done.stderr[:_LIMIT]).strip().splitlines()

@@ -77,8 +77,8 @@ def test_a_plan_for_udp(tmp_path: Path) -> None:
     with server(tmp_path, protocol="udp") as mine:
         assert plan(f"{mine.target}/udp").status == "planned"
         other = plan(mine.target)
-        assert (other.status, other.message) == ("nobody", f"nobody listens on {mine.target}/tcp")
-        assert other.hint == f"somebody has the UDP port: portguard kill {mine.target}/udp"
+        assert (other.status, other.message) == ("nobody", f"nothing listens on {mine.target}/tcp")
+        assert other.hint == f"another process has the UDP port: portguard kill {mine.target}/udp"
         assert plan(f"{mine.target}/tcp").hint is None
     with server(tmp_path) as mine:
         assert plan(f"{mine.target}/udp").hint is None
@@ -95,14 +95,14 @@ def test_who_asks_wrongly(monkeypatch: pytest.MonkeyPatch) -> None:
     """No port, what is no port, and a tree where no processes can be seen are refused at once."""
     with pytest.raises(UsageError) as raised:
         kill.kill()
-    assert (raised.value.message, raised.value.hint) == ("no port is given", "name one: portguard kill 3000")
+    assert (raised.value.message, raised.value.hint) == ("no port given", "name one, for instance: portguard kill 3000")
     with pytest.raises(UsageError):
         kill.kill("web")
     monkeypatch.setattr(proc_stat, "read_all", dict)
     with pytest.raises(LookupFailedError) as failed:
         kill.kill(3000, tree=True)
     assert failed.value.message == "no table of processes can be read here"
-    assert failed.value.hint == "leave out --tree"
+    assert failed.value.hint == "omit --tree"
 
 
 def test_nothing_stays_open(tmp_path: Path) -> None:
@@ -124,7 +124,7 @@ def test_itself(busy: int) -> None:
     name = processes.describe(os.getpid()).name
     assert (port.status, report.exit_code, port.actions) == ("refused", 1, ())
     assert port.message.startswith(f"{name} (pid {os.getpid()}, user ")
-    assert port.message.endswith(f"listens on 127.0.0.1:{busy}/tcp: this very process holds it")
+    assert port.message.endswith(f"listens on 127.0.0.1:{busy}/tcp: this process itself holds it")
     assert port.hint == "close the socket where it was opened"
     assert len(port.holders) == 1
 
@@ -132,9 +132,9 @@ def test_itself(busy: int) -> None:
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
-        ("docker-proxy", "it forwards the port for a container, which would run on without it"),
-        ("dockerd", "it forwards the port for a container, which would run on without it"),
-        ("systemd", "it starts and keeps other programs, and holds ports for them"),
+        ("docker-proxy", "it forwards the port for a container, and the container would keep running without it"),
+        ("dockerd", "it forwards the port for a container, and the container would keep running without it"),
+        ("systemd", "it starts other programs, and holds ports for them"),
         ("containerd", "it runs containers"),
         ("firefox", "it is a browser; close what listens there"),
         ("code", "an editor forwards ports; close this one in its list of ports"),
@@ -155,17 +155,17 @@ def test_what_does_not_listen(tmp_path: Path) -> None:
         assert found.message.endswith("does not listen: it does not listen")
     with server(tmp_path, is_listening=False, name="portguard-hold") as mine:
         found = plan(mine.target)
-        assert found.message.endswith(": it keeps a lease of portguard's")
-        assert found.hint == f"give it back: portguard leases release {mine.port}"
+        assert found.message.endswith(": it holds a portguard lease")
+        assert found.hint == f"release it: portguard leases release {mine.port}"
 
 
 def test_a_connection_is_in_the_way(busy: int) -> None:
-    """A port that an outgoing connection has as its own end is nobody's to be ended for, and that is said."""
+    """A port that an outgoing connection has as its local port is nobody's to be ended for, and that is said."""
     with socket.create_connection(("127.0.0.1", busy)) as client:
         port = client.getsockname()[1]
         found = plan(f"127.0.0.1:{port}")
     assert found.status == "refused"
-    assert found.message.startswith(f"nobody listens on 127.0.0.1:{port}/tcp; a connection of ")
+    assert found.message.startswith(f"nothing listens on 127.0.0.1:{port}/tcp; a connection from ")
     assert found.hint == "try again when the connection has ended"
     assert len(found.holders) == 1
 
@@ -174,7 +174,7 @@ def test_busy_by_nobody_that_is_told(idle: int, monkeypatch: pytest.MonkeyPatch)
     """Where a bind fails and no table says why, there is nobody to end, and nothing is made up."""
     monkeypatch.setattr(plans, "probe_all", lambda _protocol, wanted, _port: (dict.fromkeys(wanted, "busy"), {}))
     (port,) = kill.kill(f"127.0.0.1:{idle}").ports
-    assert (port.status, port.message, port.hint) == ("nobody", f"nobody listens on 127.0.0.1:{idle}/tcp", None)
+    assert (port.status, port.message, port.hint) == ("nobody", f"nothing listens on 127.0.0.1:{idle}/tcp", None)
 
 
 def test_nobody(idle: int) -> None:
@@ -184,7 +184,7 @@ def test_nobody(idle: int) -> None:
     assert (report.exit_code, port.status, port.message, port.hint) == (
         1,
         "nobody",
-        f"nobody listens on 127.0.0.1:{idle}/tcp",
+        f"nothing listens on 127.0.0.1:{idle}/tcp",
         None,
     )
 
@@ -209,7 +209,7 @@ def test_a_stranger_s_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         found = plan(mine.target)
         assert (found.status, found.message.rpartition(": ")[2]) == ("refused", "it is another user's process")
         monkeypatch.setattr(processes, "uids_of", lambda _: None)
-        assert plan(mine.target).message.endswith(": whose process it is cannot be told")
+        assert plan(mine.target).message.endswith(": its owner is unknown")
 
 
 def holder_of(*people: Process, **changes: Any) -> Holder:
@@ -251,7 +251,7 @@ def test_owners_that_are_not_known(asked: Planner, status: Any) -> None:
     """Without a process there is nobody to end."""
     found = decided(asked, holder_of(owner_status=status))
     assert isinstance(found, Refusal)
-    assert found.reason.startswith(("who holds it", "no process here"))
+    assert found.reason.startswith(("its owner", "no process here"))
 
 
 def test_pid_1_is_described_and_refused(asked: Planner, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -262,7 +262,7 @@ def test_pid_1_is_described_and_refused(asked: Planner, monkeypatch: pytest.Monk
     assert [process.pid for process in proven.processes] == [1]
     found = decided(asked, proven)
     assert isinstance(found, Refusal)
-    assert found.reason == "it starts and keeps other programs, and holds ports for them"
+    assert found.reason == "it starts other programs, and holds ports for them"
 
 
 def test_only_who_provably_holds_it_is_meant(asked: Planner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -318,7 +318,7 @@ def test_containers(asked: Planner, tmp_path: Path) -> None:
     assert isinstance(elsewhere, StopStep)
     assert elsewhere.action.needs_name
     assert decided(asked, holder_of(container=plain._replace(id=""))) == Refusal(
-        "which container it is, only its engine could tell", "find it: docker ps --filter publish=80"
+        "only its engine knows which container it is", "find it: docker ps --filter publish=80"
     )
     asked.caller = asked.caller._replace(container_id=ID)
     assert decided(asked, holder_of(container=plain)) == Refusal(
@@ -330,7 +330,7 @@ def test_containers(asked: Planner, tmp_path: Path) -> None:
     assert isinstance(decided(asked, holder_of(container=plain)), StopStep)
     asked.engines._commanded["docker"] = (Running(plain, (), is_service=True),)
     assert decided(asked, holder_of(container=plain)) == Refusal(
-        "it is a service of a swarm", "take the port from it: docker service update --publish-rm 80"
+        "it is a service of a swarm", "unpublish its port: docker service update --publish-rm 80"
     )
 
 
@@ -361,13 +361,13 @@ def test_units(asked: Planner, tmp_path: Path) -> None:
         asked.caller = asked.caller._replace(euid=euid)
         kind = "systemctl --user" if one.user_unit else "systemctl"
         assert asked.decide_unit(one, "web.service", []) == Refusal(
-            "systemd starts it through web.socket whenever somebody connects",
-            f"stop that: {scope}{kind} stop web.socket",
+            "systemd starts it through web.socket on every connection",
+            f"stop it: {scope}{kind} stop web.socket",
         )
     systemctl(tmp_path)
     asked.caller = asked.caller._replace(euid=1000)
     assert asked.decide_unit(holder, "web.service", []) == Refusal(
-        "systemd runs it as web.service", "stop that: sudo systemctl stop web.service"
+        "systemd runs it as web.service", "stop it: sudo systemctl stop web.service"
     )
     asked.caller = asked.caller._replace(euid=0)
     assert asked.decide_unit(holder, "web.service", []) == StopStep(
@@ -552,14 +552,14 @@ def test_what_came_of_it_may_not_be_told(tmp_path: Path, idle: int, monkeypatch:
     monkeypatch.setattr(kill, "probe_all", lambda _protocol, wanted, _port: (dict.fromkeys(wanted, "failed"), failed))
     said = outcome(found, plan)
     assert said.status == "unknown"
-    assert said.message == "what came of it cannot be told: no bind could be tried: EMFILE"
+    assert said.message == "stopped, but could not check the port afterwards: no bind could be tried: EMFILE"
     assert said.hint == f"see: portguard check {target}"
     assert kill._report([said], (), dry_run=False).exit_code == 3
     assert kill._report([said, said._replace(status="refused")], (), dry_run=False).exit_code == 1
     assert kill._report([said._replace(status="freed")], (), dry_run=False).exit_code == 0
     assert kill._report([said._replace(status="still-held")], (), dry_run=False).exit_code == 1
     assert kill._unknown(plan.port, "no table", ["x could not be stopped"]).message == (
-        "what came of it cannot be told: no table; x could not be stopped"
+        "stopped, but could not check the port afterwards: no table; x could not be stopped"
     )
     found.close()
 
@@ -580,7 +580,7 @@ def test_a_table_that_cannot_be_read_any_more(tmp_path: Path, monkeypatch: pytes
         report = kill.kill(mine.target, ask=agree)
         (port,) = report.ports
         assert (report.exit_code, port.status) == (3, "unknown")
-        assert port.message == "what came of it cannot be told: netlink: no more"
+        assert port.message == "stopped, but could not check the port afterwards: netlink: no more"
         assert not mine.is_running()
 
 
@@ -616,7 +616,7 @@ def test_still_held(tmp_path: Path) -> None:
         (port,) = report.ports
         assert (report.exit_code, port.status) == (1, "still-held")
         assert port.message == plan(mine.target).message
-        assert port.hint == f"it has not ended within 5 s; end it at once: portguard kill --force {mine.target}"
+        assert port.hint == f"it did not end within 5 s; force it: portguard kill --force {mine.target}"
         assert [process.pid for holder in port.successors for process in holder.processes] == [mine.pid]
         assert mine.is_running()
         (port,) = kill.kill(mine.target, force=True).ports
@@ -681,8 +681,8 @@ def test_names(tmp_path: Path, idle: int, monkeypatch: pytest.MonkeyPatch) -> No
     for wrong in ((), ("shop-db",), ("",), (ID[:11],)):
         port = one.carry_out(*wrong)
         assert port.status == "refused"
-        assert port.message == "it listens: this container is not this project's; its full name has to be repeated"
-        assert port.hint == f"if it is meant: portguard kill --confirm shop-db-1 127.0.0.1:{idle}"
+        assert port.message == "it listens: this container is not this project's; repeat its full name to stop it"
+        assert port.hint == f"to stop it anyway: portguard kill --confirm shop-db-1 127.0.0.1:{idle}"
     assert asked == []
     for right in ("shop-db-1", ID, ID[:12]):
         port = one.carry_out("x", right)
@@ -690,9 +690,9 @@ def test_names(tmp_path: Path, idle: int, monkeypatch: pytest.MonkeyPatch) -> No
     assert [words[:3] for words in asked] == [("docker", ID, None)] * 3
     assert Stopped(tmp_path, f"127.0.0.1:{idle}", needs_name=False).carry_out().status == "freed"
     hostile = Stopped(tmp_path, f"127.0.0.1:{idle}", needs_name=True, name="a\x1b b").carry_out(force=True)
-    assert hostile.hint == f"if it is meant: portguard kill --force --confirm {ID[:12]} 127.0.0.1:{idle}"
+    assert hostile.hint == f"to stop it anyway: portguard kill --force --confirm {ID[:12]} 127.0.0.1:{idle}"
     tree = Stopped(tmp_path, f"127.0.0.1:{idle}", needs_name=True, name="a b").carry_out(tree=True)
-    assert tree.hint == f"if it is meant: portguard kill --tree --confirm 'a b' 127.0.0.1:{idle}"
+    assert tree.hint == f"to stop it anyway: portguard kill --tree --confirm 'a b' 127.0.0.1:{idle}"
 
 
 @pytest.mark.usefixtures("quiet")
@@ -713,7 +713,7 @@ def test_what_could_not_be_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         assert (tmp_path / "asked").read_text().split()[0] == "--user"
         (tmp_path / "systemctl").unlink()
         assert acting._perform(unit, []) == [
-            "web.service could not be stopped: systemctl cannot be run, or did not end in time"
+            "web.service could not be stopped: systemctl could not be run, or timed out"
         ]
 
 
@@ -737,13 +737,13 @@ def test_respawned(checkout: Path) -> None:
         assert said.message == there.port.message
         assert [process.pid for holder in said.successors for process in holder.processes] == [new.pid]
         assert said.hint == (
-            f"nodemon (pid {new.parent}) starts it again; end both: portguard kill --tree {new.target}"
+            f"nodemon (pid {new.parent}) starts it again; stop both: portguard kill --tree {new.target}"
         )
         forced = outcome(found, plan, force=True)
         assert forced.hint is not None
         assert forced.hint.endswith(f"portguard kill --force --tree {new.target}")
         alone = outcome(found, plan, tree=True)
-        assert alone.hint == f"nodemon (pid {new.parent}) starts it again; end that first: kill {new.parent}"
+        assert alone.hint == f"nodemon (pid {new.parent}) starts it again; stop that first: kill {new.parent}"
         found.close()
 
 
@@ -781,9 +781,7 @@ def test_the_one_that_has_ended_left_it_to_another(tmp_path: Path) -> None:
         assert signals.wait([handle], 10)
         signals.close([handle])
         said = outcome(found, plan._replace(steps=steps), force=True, tree=True)
-        assert said.hint == (
-            f"somebody else has it from the one that has ended: portguard kill --force --tree {mine.target}"
-        )
+        assert said.hint == (f"a new process inherited it: portguard kill --force --tree {mine.target}")
         found.close()
 
 
@@ -795,7 +793,7 @@ def test_a_connection_is_left(busy: int, tmp_path: Path) -> None:
         port = KillPort(target, client.getsockname()[1], "tcp", ("127.0.0.1",), "planned", "", None)
         said = outcome(found, StopPlan(port, parse_port(target)))
         assert said.status == "still-held"
-        assert said.message.startswith("a connection of ")
+        assert said.message.startswith("a connection from ")
         assert said.hint == "try again when the connection has ended"
 
 
@@ -972,7 +970,7 @@ def test_what_was_known_before_is_forgotten(checkout: Path) -> None:
             said = outcome(found, plan)
         assert said.status == "respawned"
         assert said.hint == (
-            f"nodemon (pid {new.parent}) starts it again; end both: portguard kill --tree {new.target}"
+            f"nodemon (pid {new.parent}) starts it again; stop both: portguard kill --tree {new.target}"
         )
         found.close()
 

@@ -286,7 +286,7 @@ def test_notes_about_the_number(number: int, note: str | None) -> None:
 @pytest.mark.parametrize(
     ("typed", "said"),
     [
-        ("8000-8010", "'8000-8010' is no port, and nothing declares it: no portguard.toml"),
+        ("8000-8010", "'8000-8010' is not a port, and no declaration has that name: no portguard.toml"),
         ("::1", "write [::1]:PORT"),
         ("::1:8080/udp", "write [::1]:PORT"),
         ("127.0.0.1:80:80", "write 127.0.0.1:PORT"),

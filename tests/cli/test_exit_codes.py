@@ -132,7 +132,7 @@ def test_3_could_not_do_it(asked: str) -> None:
         )
 
     assert done.returncode == 3
-    assert done.stderr.startswith("portguard: the answer could not be written")
+    assert done.stderr.startswith("portguard: could not write the answer")
     assert "Traceback" not in done.stderr
 
 
@@ -283,7 +283,7 @@ def test_a_reader_that_goes_away_where_there_is_no_dev(idle: int) -> None:
         os.close(write)
 
     assert done.returncode == 3
-    assert "nobody reads it" in done.stderr
+    assert "the reader closed it" in done.stderr
     assert "ignored" not in done.stderr
 
 

@@ -368,7 +368,7 @@ def test_exit_codes(tmp_path: Path, here: Endpoint) -> None:
         assert run("--yes", here.target, cwd=tmp_path).returncode == 0
     nobody = run("--yes", here.target, cwd=tmp_path)
     assert (nobody.returncode, nobody.stderr) == (1, b"")
-    assert b"nobody" in nobody.stdout
+    assert b"not in use" in nobody.stdout
     wrong = [["web"], ["65536"], []]
     with ThreadPoolExecutor(2) as pool:
         for words, done in zip(wrong, pool.map(lambda words: run("--yes", *words, cwd=tmp_path), wrong), strict=True):

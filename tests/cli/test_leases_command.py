@@ -81,7 +81,7 @@ def running(place: Path, answer: Answer) -> Iterator[subprocess.Popen[bytes]]:
 def test_nothing_is_no_failure(portguard: Run, answer: Answer) -> None:
     """Exit 0, an empty answer and a word on standard error; no store is made for it."""
     for words in ((), ("list",), ("prune",), ("prune", "--dry-run")):
-        said = "nothing to give back\n" if "prune" in words else "nothing is handed out\n"
+        said = "nothing to release\n" if "prune" in words else "nothing is handed out\n"
         done = portguard("leases", *words)
         assert (done.returncode, done.stdout, done.stderr) == (0, "", said), words
     assert answer("leases")["data"] == {"leases": [], "notes": []}
@@ -211,7 +211,7 @@ def test_release_needs_no_usable_compose_file(portguard: Run, answer: Answer, tm
 def test_release_of_all_where_nothing_is_handed_out(portguard: Run, tmp_path: Path) -> None:
     """Nothing to give back is not a failure."""
     done = portguard("leases", "release", "--all", cwd=checkout(tmp_path / "shop"))
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "nothing to give back\n")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "nothing to release\n")
 
 
 def test_what_was_released_is_given_to_others(portguard: Run, answer: Answer) -> None:
@@ -246,7 +246,7 @@ def test_who_was_given_a_port_meanwhile_keeps_it(portguard: Run, answer: Answer,
         table.write(port, another)
     out, err = command.communicate(timeout=_TIMEOUT)
 
-    assert (command.returncode, out, err) == (0, "", "nothing to give back\n")
+    assert (command.returncode, out, err) == (0, "", "nothing to release\n")
     assert listed_ports(answer) == [port]
     assert leases() == {port: another}
     assert portguard("leases", "release", port).returncode == 0

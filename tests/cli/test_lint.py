@@ -52,7 +52,7 @@ CASES: dict[str, list[tuple[Files, str, str, Files]]] = {
         (
             {"portguard.toml": "[ports]\nweb = 8080\n[lint.ignore]\nwel-known = 'x'\n"},
             "portguard.toml",
-            '"wel-known" is no finding of lint',
+            '"wel-known" is not a finding of lint',
             {"portguard.toml": "[ports]\nweb = 8080\n[lint.ignore]\nwell-known = 'x'\n"},
         ),
         ({"compose.yaml": services(web="x:80")}, "compose.yaml:4:13", "", {"compose.yaml": services(web="8080:80")}),
@@ -125,7 +125,7 @@ CASES: dict[str, list[tuple[Files, str, str, Files]]] = {
                 ".devcontainer/devcontainer.json": '{\n "forwardPorts": [8080,\n 3000]}',
             },
             ".devcontainer/devcontainer.json:3",
-            "3000 is forwarded, and nobody declares it",
+            "3000 is forwarded but not declared",
             {
                 "portguard.toml": declared(8080),
                 ".devcontainer/devcontainer.json": '{"forwardPorts": [8080, "db:5432"]}',
@@ -390,20 +390,20 @@ def test_a_file_that_is_not_there(tmp_path: Path, portguard: Run) -> None:
     for arguments in (["portgaurd.toml"], ["portguard.toml", "no/such/compose.yaml"], ["--config", "other.toml"]):
         done = portguard("lint", *arguments, cwd=tmp_path)
         assert (done.returncode, done.stdout) == (2, "")
-        assert f"{arguments[-1]}: there is no such file" in done.stderr
+        assert f"{arguments[-1]}: no such file" in done.stderr
 
 
 def test_compose_files_that_are_not_there(tmp_path: Path, portguard: Run) -> None:
     """`check` and `lint` name all of them, each with its place in the config."""
     write(tmp_path, {"portguard.toml": '[compose]\nfiles = [\n  "a.yaml",\n  "-",\n]\n'})
-    missing = "portguard.toml:3:3: a.yaml: there is no such compose file"
+    missing = "portguard.toml:3:3: a.yaml: no such compose file"
 
     check, lint = portguard("check", cwd=tmp_path), portguard("lint", cwd=tmp_path)
 
     assert (check.returncode, lint.returncode) == (2, 1)
     assert f"portguard: {missing}\n" in check.stderr
     assert "portguard: portguard.toml:4:3: -: only local files can be read\n" in check.stderr
-    assert "portguard.toml:3:3: error schema: a.yaml: there is no such compose file\n" in lint.stdout
+    assert "portguard.toml:3:3: error schema: a.yaml: no such compose file\n" in lint.stdout
 
 
 @pytest.mark.needs("git")
@@ -414,7 +414,7 @@ def test_what_lies_above_the_checkout_is_not_committed_with_it(tmp_path: Path, p
 
     done = portguard("lint", "pyproject.toml", cwd=tmp_path / "repo")
 
-    assert (done.returncode, done.stdout) == (0, "nothing to judge\n")
+    assert (done.returncode, done.stdout) == (0, "nothing to lint\n")
 
 
 def test_what_belongs_to_a_compose_file_above_is_judged_with_it(tmp_path: Path) -> None:

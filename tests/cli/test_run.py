@@ -230,9 +230,9 @@ def test_125_own_stack(portguard: Run, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ([], "there is no command"),
-        (["--"], "there is no command"),
-        (["touch", "ran"], "there is no command"),
+        ([], "no command"),
+        (["--"], "no command"),
+        (["touch", "ran"], "no command"),
         (["--nope", "--", "touch", "ran"], "--nope"),
         (["nope", "--", "touch", "ran"], "'nope'"),
         (["--config", "missing.toml", "--", "touch", "ran"], "missing.toml"),
@@ -270,11 +270,11 @@ def test_126_cannot_be_run(portguard: Run, tmp_path: Path, web: int, nothing_lef
     (tmp_path / "text").write_text("touch ran\n")
     (tmp_path / "text").chmod(0o755)
 
-    for command, step in (("./plain", "chmod +x"), ("/", "a directory cannot be"), ("./text", "#!/bin/sh")):
+    for command, step in (("./plain", "chmod +x"), ("/", "not a directory"), ("./text", "#!/bin/sh")):
         done = portguard("run", "--", command)
         assert (done.returncode, done.stdout) == (126, ""), command
         message, hint = done.stderr.splitlines()
-        assert message.startswith(f"portguard: {command}: cannot be run: ")
+        assert message.startswith(f"portguard: {command}: could not be run: ")
         assert hint.startswith("  next: ")
         assert step in hint
 
@@ -285,7 +285,7 @@ def test_127_not_found(portguard: Run, tmp_path: Path, web: int, nothing_left: N
         done = portguard("run", "--", command)
         assert (done.returncode, done.stdout) == (127, ""), command
         message, hint = done.stderr.splitlines()
-        assert message.endswith(": there is no such command")
+        assert message.endswith(": command not found")
         assert hint.startswith("  next: check the path" if "/" in command else "  next: check its spelling")
         assert "\x1b" not in done.stderr
 

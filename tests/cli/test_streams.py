@@ -132,9 +132,7 @@ def test_a_free_port_needs_no_working_directory(tmp_path: Path) -> None:
 
     assert done.returncode == 0, done
     assert done.stdout.strip().isdigit()
-    assert done.stderr.startswith(
-        "note: could not leave out the declared ports: the working directory cannot be used"
-    )
+    assert done.stderr.startswith("note: could not leave out the declared ports: the working directory cannot be used")
 
 
 @pytest.mark.parametrize("words", ["check --format github", "lint --format github", "leases release --all"])

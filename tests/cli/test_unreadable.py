@@ -105,7 +105,7 @@ def test_init_passes_over_what_another_user_may_have_planted(everybodys: Path) -
     report = init(cwd=str(everybodys))
 
     assert [note.message.partition(" and belongs")[0] for note in report.notes] == [
-        "compose.yaml: passed over: it lies in a directory everybody may write to"
+        "compose.yaml: skipped: it lies in a directory that anyone can write to"
     ]
     assert report.sources == (str(everybodys / "Procfile"),)
 

@@ -132,7 +132,7 @@ def test_nobody_there_is_said_of_what_was_asked(portguard: Run, busy: int) -> No
     """That nobody is at one address, or of one protocol, is not said of the whole port."""
     for asked in (f"127.0.0.2:{busy}", f"{busy}/udp"):
         done = portguard("who", asked)
-        expected = f"nobody listens on {asked}\n  next: see the whole port: portguard who {busy}\n"
+        expected = f"nothing listens on {asked}\n  next: see the whole port: portguard who {busy}\n"
         assert (done.returncode, done.stdout) == (1, expected)
 
 

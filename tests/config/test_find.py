@@ -245,7 +245,7 @@ def test_a_named_pyproject_needs_the_table(tmp_path: Path, portguard: Any) -> No
         done = portguard("check", "--config", "pyproject.toml")
 
         assert done.returncode == 2
-        assert "there is no table [tool.portguard]" in done.stderr
+        assert "unknown table [tool.portguard]" in done.stderr
 
 
 @pytest.mark.parametrize("kind", ["directory", "fifo", "large", "missing", "socket-like"])

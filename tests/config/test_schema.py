@@ -472,7 +472,7 @@ def test_ignored_findings_are_kept() -> None:
 @pytest.mark.parametrize(
     ("text", "sentences"),
     [
-        ("[lint]\n", ["1:1: there is no table [ports]"]),
+        ("[lint]\n", ["1:1: unknown table [ports]"]),
         ("lint = 3\n[ports]\n", ['1:8: "lint" must be a table with "ignore", not an integer']),
         ("[lint.ignores]\n[ports]\n", ['1:7: unknown key "ignores" in "lint" — did you mean "ignore"?']),
         ("[lnt.ignore]\n[ports]\n", ['1:2: unknown key "lnt" — did you mean "lint"?']),
@@ -509,4 +509,4 @@ def test_the_command_in_json(capsys: pytest.CaptureFixture[str]) -> None:
 
     document = json.loads(capsys.readouterr().out)
     assert (document["command"], document["ok"], document["exit_code"], document["errors"]) == ("schema", True, 0, [])
-    assert document["data"] == {"schema": SCHEMA}
+    assert document["data"] == {"schema": SCHEMA, "notes": []}

@@ -69,7 +69,7 @@ def test_long_form_keeps_every_key() -> None:
 def test_addresses_are_canonical(host: str, canonical: str | None) -> None:
     """Addresses are kept as the kernel prints them, so that equal ones compare equal; odd octets are refused."""
     if canonical is None:
-        with pytest.raises(Exception, match="is no address"):
+        with pytest.raises(Exception, match="is not an address"):
             declared(f'[ports.x]\nport = 1\nhost = "{host}"\n')
     else:
         assert declared(f'[ports.x]\nport = 1\nhost = "{host}"\n')["x"].hosts == (canonical,)

@@ -504,7 +504,7 @@ def test_no_command(tmp_path: Path) -> None:
 
     answer, _ = ask(environ)
 
-    assert answer.failures == ("DOCKER_HOST: docker cannot be run",)
+    assert answer.failures == ("DOCKER_HOST: docker could not be run",)
     assert answer.primary == endpoint.EngineEndpoint("ssh://box.invalid", "DOCKER_HOST")
     assert query.ask_command(ENGINES["podman"], environ) == ()
 
@@ -601,7 +601,7 @@ def test_stop_takes_identifiers_alone(start: Start, identifier: str, tmp_path: P
     path = {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
 
     for where in (endpoint.find_endpoint(environ), None):
-        assert stop.stop("docker", identifier, where, environ | path) == "its identifier is none"
+        assert stop.stop("docker", identifier, where, environ | path) == "its identifier is invalid"
 
     assert asked == []
     assert not (tmp_path / "called").exists()

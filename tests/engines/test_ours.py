@@ -125,7 +125,7 @@ def test_a_port_that_moved_between_services(stack: Any, check: Check, port: int)
     failed = own.compose("up", "-d", "aaa")  # all of it at once is a race: it may recreate the other in time
 
     assert entry(document) == ("conflict", "listener", 1)
-    assert "another service of this very project" in document["data"]["ports"][0]["message"]
+    assert "another service of this project" in document["data"]["ports"][0]["message"]
     assert failed != 0
 
 

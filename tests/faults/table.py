@@ -271,7 +271,7 @@ SOCKETS = (
     Row("open a process's state", "openat", ("/proc/{holder}/stat",), _OPEN,
         {"check, busy": 1, "list": 0, "who": 0, "kill": 3}),
     Row("open a process's status", "openat", ("/proc/{holder}/status",), _OPEN,
-        {"check, busy": 1, "list": 0, "who": 0, "kill": 1}, reason="whose process it is cannot be told"),
+        {"check, busy": 1, "list": 0, "who": 0, "kill": 1}, reason="its owner is unknown"),
     Row("open a process's group", "openat", ("/proc/{holder}/cgroup",), _OPEN,
         {"check, busy": 1, "list": 0, "who": 0, "kill": 1}, reason="its control group cannot be read"),
     Row("tell a process's program", "/^readlink", ("/proc/{holder}/exe",), ("EACCES", "EIO", "ENOMEM"),

@@ -171,8 +171,8 @@ BREAKINGS = {
         Breaking(
             "an answer that cannot be written is one",
             "cli/output.py",
-            '        raise OutputError(f"the answer could not be written: {reason}") from error\n',
-            '        message(f"portguard: the answer could not be written: {reason}\\n")\n',
+            '        raise OutputError(f"could not write the answer: {reason}") from error\n',
+            '        message(f"portguard: could not write the answer: {reason}\\n")\n',
             [_CODES + "test_3_could_not_do_it"],
         ),
         Breaking(

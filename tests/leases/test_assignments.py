@@ -175,7 +175,7 @@ def test_a_newer_version_is_left_alone(version: str, tmp_path: Path) -> None:
             [*PORTGUARD, *words], cwd=tmp_path, capture_output=True, text=True, check=False, timeout=_TIMEOUT
         )
         assert (done.returncode, done.stdout) == (3, ""), words
-        assert f"{path_of_store()} are of a newer portguard\n  next: update portguard\n" in done.stderr
+        assert f"{path_of_store()} were written by a newer portguard\n  next: update portguard\n" in done.stderr
     assert path_of_store().read_bytes() == content
     assert not list(state_directory().glob("*.corrupt*"))
 

@@ -93,7 +93,7 @@ def test_without_a_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     for environ in ({}, {"HOME": "."}, {"HOME": str(tmp_path / "none")}):
         with pytest.raises(StateError) as raised:
             directory.path_of(environ)
-        assert raised.value.message == "there is no home directory to keep leases in"
+        assert raised.value.message == "no home directory to keep leases in"
         assert raised.value.hint == "set PORTGUARD_STATE_DIR to a directory of your own"
 
 
@@ -226,7 +226,7 @@ def test_a_lock_excludes_and_ends(opened: tuple[str, int]) -> None:
         files.open_locked(path, fd, "x", 0.05)
     assert time.monotonic() - started >= 0.05
     assert raised.value.message == f"the lease table {path}/x is locked by process {os.getpid()}"
-    assert raised.value.hint == f"see what it does, and end it if it hangs: ps -fp {os.getpid()}"
+    assert raised.value.hint == f"see what it does, and stop it if it hangs: ps -fp {os.getpid()}"
     assert descriptors() == before
     files.close_locked(mine)
     files.close_locked(files.open_locked(path, fd, "x", 0.0))
@@ -250,7 +250,7 @@ def test_a_lock_without_a_known_holder(opened: tuple[str, int], monkeypatch: pyt
     with pytest.raises(LockTimeoutError) as raised:
         files.open_locked(path, fd, "x", 0.0)
     assert raised.value.message == f"the lease table {path}/x is locked by another process"
-    assert raised.value.hint == "see what it does, and end it if it hangs"
+    assert raised.value.hint == "see what it does, and stop it if it hangs"
     files.close_locked(mine)
 
 
@@ -710,7 +710,7 @@ def test_a_newer_table_is_left_alone(store: str) -> None:
     for section in (table_at(store), table.readable(store, KEY, is_required=True)):
         with pytest.raises(StateError) as raised, section:
             pass
-        assert raised.value.message == f"the lease table {store}/{NAME} is of a newer portguard"
+        assert raised.value.message == f"the lease table {store}/{NAME} was written by a newer portguard"
         assert raised.value.hint == "update portguard"
     with table.readable(store, KEY) as found:
         assert found is None
@@ -1030,7 +1030,7 @@ def test_headers(store: str, header: str, is_newer: bool) -> None:
         for attempt in (lambda: assignments.read(store, HOST), lambda: save(store)):
             with pytest.raises(StateError) as raised:
                 attempt()
-            assert raised.value.message == f"the assignments {store}/{BOOK} are of a newer portguard"
+            assert raised.value.message == f"the assignments {store}/{BOOK} were written by a newer portguard"
             assert raised.value.hint == "update portguard"
         assert Path(store, BOOK).read_bytes() == content
         assert descriptors() == before
@@ -1176,8 +1176,8 @@ def test_a_holder_for_nobody_is_said(bound: socket.socket) -> None:
     before = descriptors()
     with pytest.raises(StateError) as raised:
         hold.detach([bound], pid=0)
-    assert raised.value.message == "the process that should hold the ports ended at once"
-    assert raised.value.hint == "try again, or go without: `run --no-hold`, or `free` without --hold"
+    assert raised.value.message == "the process that should hold the ports exited immediately"
+    assert raised.value.hint == "try again, or use `run --no-hold`, or `free` without --hold"
     assert descriptors() == before
 
 

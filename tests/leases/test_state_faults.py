@@ -225,7 +225,7 @@ def test_no_home(world: World) -> None:
 
     assert_said(
         world, run_all(world, run), _NOTHING_KNOWN,
-        "there is no home directory to keep leases in", noted=_NOTED,
+        "no home directory to keep leases in", noted=_NOTED,
     )  # fmt: skip
     assert not os.path.lexists("/nonexistent")
     assert "set PORTGUARD_STATE_DIR to a directory of your own" in run(world.new, ("env",)).stderr
@@ -245,9 +245,7 @@ sys.exit(main(sys.argv[1:]))
     def run(cwd: Path, words: tuple[str, ...]) -> Done:
         return as_user(["-c", program, *words], _UNKNOWN_USER, cwd=cwd)
 
-    assert_said(
-        world, run_all(world, run), _NOTHING_KNOWN, "there is no home directory to keep leases in", noted=_NOTED
-    )
+    assert_said(world, run_all(world, run), _NOTHING_KNOWN, "no home directory to keep leases in", noted=_NOTED)
 
 
 # --- the file system ------------------------------------------------------------------------------

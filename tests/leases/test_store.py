@@ -520,7 +520,7 @@ def test_a_lock_that_nobody_lets_go_of_ends_with_the_name_of_its_holder() -> Non
         assert 4.9 < seconds < 15
         assert done.stderr == (
             f"portguard: the lease table {table_path()} is locked by process {pid}\n"
-            f"  next: see what it does, and end it if it hangs: ps -fp {pid}\n"
+            f"  next: see what it does, and stop it if it hangs: ps -fp {pid}\n"
         )
         document = json.loads(done.stdout)
         assert document["data"] == {"ports": [], "notes": []}
@@ -646,7 +646,7 @@ def print_to_nobody() -> Unprinted:
     [
         (print_to_full_device, os.strerror(errno.ENOSPC)),
         (print_to_closed_output, "standard output is closed"),
-        (print_to_nobody, "nobody reads it any more"),
+        (print_to_nobody, "the reader closed it"),
     ],
 )
 def test_what_cannot_be_printed_is_not_leased(attempt: Callable[[], Unprinted], reason: str) -> None:

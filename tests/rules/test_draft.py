@@ -155,7 +155,7 @@ def test_the_whole_text() -> None:
     assert (
         "".join(draft(suggestions, stack).partition("# What")[1:])
         == """\
-# What these files publish is declared by them, and not written a second time:
+# The ports these files publish are declared there, and are not repeated here:
 #   web  8090/tcp (8080 without .env), moved by WEB_PORT: compose.yaml:4, .env:1, .devcontainer.json:5
 #   api  127.0.0.1:9000-9003/tcp: compose.yaml:5, package.json:7
 #   db  [::1]:5432/tcp: compose.yaml:9
@@ -319,7 +319,7 @@ def test_a_whole_one() -> None:
     assert (
         body(draft(found, stack))
         == """
-# What these files publish is declared by them, and not written a second time:
+# The ports these files publish are declared there, and are not repeated here:
 #   db  5432/tcp, moved by DB_PORT: compose.yaml:3, .env:9
 #   api  [::1]:9000-9002/udp: compose.yaml:3
 #   x:80/tcp  127.0.0.1:81/tcp (80 without .env): compose.yaml:3
@@ -352,17 +352,17 @@ port = 5433
 
 def test_nothing_was_found() -> None:
     """Without anything to declare there is an example, and how it goes on; files that cannot be read are named."""
-    nothing = f"\n# No file here names a port that is to be declared. An example:\n{EXAMPLE}\n[ports]\n"
+    nothing = f"\n# No file here declares a port. An example:\n{EXAMPLE}\n[ports]\n"
     assert body(draft([])) == nothing
     assert body(draft([], Stack(("a.yaml",), (from_compose("x", 80),)))) == (
-        "\n# What these files publish is declared by them, and not written a second time:\n"
+        "\n# The ports these files publish are declared there, and are not repeated here:\n"
         '#   x  80/tcp: compose.yaml:3\n[compose]\nfiles = ["a.yaml"]\n'
-        f"\n# Ports that no compose file publishes are declared like this:\n{EXAMPLE}"
+        f"\n# Declare ports that no compose file publishes like this:\n{EXAMPLE}"
     )
     assert body(draft([], Stack(("a.yaml",)))) == (
-        "\n# They publish no port of a number that is known before they are started.\n[compose]\n"
+        "\n# They publish no port whose number is known before they start.\n[compose]\n"
         'files = ["a.yaml"]\n'
-        f"\n# Ports that no compose file publishes are declared like this:\n{EXAMPLE}"
+        f"\n# Declare ports that no compose file publishes like this:\n{EXAMPLE}"
     )
     problem = Stack(("a.yaml",), (from_compose("x", 80),), "line 1\nis torn")
     assert body(draft([], problem)) == (
@@ -402,7 +402,7 @@ def test_too_much() -> None:
     assert 100 < shown < 400
     entries = draft([Suggestion("a", 1000 + number, Source("f", 1)) for number in range(450)])
     assert entries.count("[ports.") == 400
-    assert entries.endswith("# 50 more ports were found, which is more than anybody reads.\n")
+    assert entries.endswith("# 50 more ports were found, too many to list.\n")
     assert "[ports.a-400]" in entries
     long = draft([Suggestion("a", 1, Source("f", 1), description="d" * 101)])
     assert f'description = "{"d" * 100}"\n' in long

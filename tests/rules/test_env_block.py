@@ -27,7 +27,7 @@ def block(*lines: str, owner: str = "/repo", newline: str = "\n") -> bytes:
     return newline.join([f"# >>> portguard env: {owner} >>>", *lines, END]).encode()
 
 
-NOTE = "# Kept by `portguard env --write`: what is changed between these two marks is lost."
+NOTE = "# Kept by `portguard env --write`: changes between these two marks are lost."
 WRITTEN = block(NOTE, *(f"{name}={value}" for name, value in PORTS.items()))
 WRITTEN_CRLF = WRITTEN.replace(b"\n", b"\r\n")
 
@@ -93,7 +93,7 @@ def test_without_variables_there_is_no_block(content: bytes, expected: bytes) ->
 )  # fmt: skip
 def test_what_would_need_quotes_is_refused(variables: dict[str, str]) -> None:
     """Names that a shell does not know as such, and values that are more than a lower-case word."""
-    with pytest.raises(ValueError, match=r"cannot be the name|would have to be quoted") as caught:
+    with pytest.raises(ValueError, match=r"cannot be the name|needs quoting") as caught:
         replaced(b"", variables, "/repo")
     assert not isinstance(caught.value, BlockError)
 

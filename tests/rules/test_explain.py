@@ -53,8 +53,8 @@ def hint(verdict: str = "conflict", cause: str = "listener", item: Declaration =
         (HELD._replace(processes=(Process(9, "b"), Process(8, "a", started_at=1.0))), "b (pids 9, 8)"),
         (HELD._replace(processes=tuple(Process(pid, "w") for pid in (4, 2, 3, 1))), "w (pids 1, 2, 3, 4)"),
         (HELD._replace(processes=tuple(Process(pid, "w") for pid in (5, 4, 2, 3, 1))), "w (pids 1, 2, 3, 4, ...)"),
-        (HELD._replace(owner_status="hidden"), "a process this user may not see"),
-        (HELD._replace(owner_status="hidden", uid=0), "a process this user may not see (uid 0)"),
+        (HELD._replace(owner_status="hidden"), "a process this user cannot see"),
+        (HELD._replace(owner_status="hidden", uid=0), "a process this user cannot see (uid 0)"),
         (HELD._replace(owner_status="kernel"), "the kernel"),
         (HELD._replace(owner_status="none-found"), "an unknown process"),
     ],
@@ -70,9 +70,9 @@ def test_owner(holder: Holder, expected: str) -> None:
         ({}, "node (pid 77, user ada) listens on 0.0.0.0:8080/tcp"),
         ({"protocol": "udp", "state": "bound"}, "node (pid 77, user ada) has bound 0.0.0.0:8080/udp"),
         ({"state": "bound"}, "node (pid 77, user ada) has bound 0.0.0.0:8080/tcp and does not listen"),
-        ({"state": "established"}, "a connection of node (pid 77, user ada) uses 0.0.0.0:8080/tcp as its own end"),
+        ({"state": "established"}, "a connection from node (pid 77, user ada) uses 0.0.0.0:8080/tcp as its local port"),
         ({"state": "time-wait"}, "a closed connection on 0.0.0.0:8080 lingers in TIME_WAIT"),
-        ({"state": None}, "a connection of node (pid 77, user ada) uses 0.0.0.0:8080/tcp as its own end"),
+        ({"state": None}, "a connection from node (pid 77, user ada) uses 0.0.0.0:8080/tcp as its local port"),
         ({"address": "::1"}, "node (pid 77, user ada) listens on [::1]:8080/tcp"),
         (
             {"container": CONTAINER},
@@ -104,20 +104,20 @@ LOW = WEB._replace(port=80)
             lambda: message(cause="duplicate", duplicates=[TWIN], holders=[HELD._replace(processes=(NODE,))]),
             (
                 "*:8080/tcp is declared twice: web (portguard.toml:2) and api (compose.yaml:7); "
-                "besides, node (pid 77, user ada) listens on 0.0.0.0:8080/tcp"
+                "also, node (pid 77, user ada) listens on 0.0.0.0:8080/tcp"
             ),
         ),
         (
             lambda: message(cause="lease", rival=Rival("assignment", "/a", None)),
-            "nobody listens on *:8080/tcp, but the number belongs to the checkout /a",
+            "nothing listens on *:8080/tcp, but it belongs to the checkout /a",
         ),
         (
             lambda: message(cause="lease", rival=Rival("run", "/a", 7)),
-            "nobody listens on *:8080/tcp, but process 7 in /a runs with it",
+            "nothing listens on *:8080/tcp, but process 7 in /a runs with it",
         ),
         (
             lambda: message(cause="lease", rival=Rival("hold", "/a", 7)),
-            "nobody listens on *:8080/tcp, but process 7 in /a holds it",
+            "nothing listens on *:8080/tcp, but process 7 in /a holds it",
         ),
         (
             lambda: message("ours", holders=[HELD._replace(processes=(NODE,))]),
@@ -149,24 +149,24 @@ LOW = WEB._replace(port=80)
         ),
         (
             lambda: message("unavailable", "excluded"),
-            "the system has excluded port 8080 or lent it exclusively; nothing need be listening",
+            "the system has excluded port 8080 or reserved it exclusively, so nothing needs to listen on it",
         ),
         (
             lambda: message("unavailable", "permission", LOW),
-            "this user may not bind *:80/tcp: ports below 1024 need privileges here",
+            "permission denied to bind *:80/tcp: ports below 1024 need privileges here",
         ),
         (
             lambda: message("unavailable", "permission", LOW, unprivileged_start=80),
-            "this user may not bind *:80/tcp: the system forbids this bind",
+            "permission denied to bind *:80/tcp: the system forbids this bind",
         ),
         (
             lambda: message("unknown", "permission", LOW),
             (
-                "this user may not bind *:80/tcp: ports below 1024 need privileges here; "
-                "whether it is free could not be told"
+                "permission denied to bind *:80/tcp: ports below 1024 need privileges here; "
+                "could not tell whether it is free"
             ),
         ),
-        (lambda: message("unknown", "none"), "whether *:8080/tcp is free where the engine is could not be told"),
+        (lambda: message("unknown", "none"), "could not tell whether *:8080/tcp is free on the engine's host"),
         (
             lambda: message("unknown", "none", errors={"0.0.0.0": "EMFILE", "::": "EMFILE"}),
             "*:8080/tcp could not be probed (0.0.0.0: EMFILE, ::: EMFILE)",
@@ -178,7 +178,7 @@ LOW = WEB._replace(port=80)
             ),
             (
                 "container shop-db-1 (service db of compose project shop) publishes 0.0.0.0:8080/tcp, "
-                "another service of this very project"
+                "another service of this project"
             ),
         ),
         (
@@ -189,14 +189,14 @@ LOW = WEB._replace(port=80)
             lambda: message(holders=[HELD._replace(processes=(NODE,)), HELD, HELD]),
             "node (pid 77, user ada) listens on 0.0.0.0:8080/tcp, and 2 more",
         ),
-        (message, "*:8080/tcp cannot be bound (EADDRINUSE), and no socket table shows who has it"),
+        (message, "*:8080/tcp cannot be bound (EADDRINUSE), and no socket table shows who holds it"),
         (
             lambda: message(holders=[HELD._replace(state=None)]),
-            "*:8080/tcp cannot be bound (EADDRINUSE), and no socket table shows who has it",
+            "*:8080/tcp cannot be bound (EADDRINUSE), and no socket table shows who holds it",
         ),
         (
             lambda: message(item=WEB._replace(last_port=8090)),
-            "*:8080-8090/tcp cannot be bound (EADDRINUSE), and no socket table shows who has it",
+            "*:8080-8090/tcp cannot be bound (EADDRINUSE), and no socket table shows who holds it",
         ),
     ],
 )
@@ -245,7 +245,7 @@ OTHERS = HELD._replace(container=CONTAINER)
         ),
         (
             lambda: hint(cause="lease", rival=Rival("assignment", "/a", None), suggestion=8081),
-            "if that checkout needs it no more: portguard leases release 8080",
+            "if that checkout no longer needs it: portguard leases release 8080",
         ),
         (
             lambda: hint(item=WEB._replace(origin="environment", env="WEB"), rival=Rival("assignment", "/a", None)),
@@ -290,7 +290,7 @@ def held_by(*processes: Process, **changes: Any) -> list[Holder]:
 @pytest.mark.parametrize(
     ("cause", "holders", "euid", "expected"),
     [
-        ("time-wait", held_by(NODE), 1000, "try again: the kernel lets go of it within 60 s"),
+        ("time-wait", held_by(NODE), 1000, "try again: the kernel releases it within 60 s"),
         ("connection", held_by(NODE), 1000, "try again when the connection has ended"),
         (
             "listener",
@@ -322,7 +322,7 @@ def held_by(*processes: Process, **changes: Any) -> list[Holder]:
             "listener",
             held_by(owner_status="hidden"),
             0,
-            "the owner is hidden even from this root, by a container, a sandbox or a security module",
+            "the owner is hidden even from root, by a container, a sandbox or a security module",
         ),
         (
             "listener",
@@ -334,7 +334,7 @@ def held_by(*processes: Process, **changes: Any) -> list[Holder]:
             "listener",
             held_by(owner_status="none-found", state=None),
             0,
-            "no table here shows who has it; whoever has bound it and does not listen is not in all of them",
+            "no socket table here shows who holds it; some tables leave out sockets that are bound but do not listen",
         ),
         (
             "listener",
@@ -359,7 +359,7 @@ def test_a_process_beside_a_container() -> None:
 
     told = message(holders=holders, claim=claim)
     assert told.startswith("container shop-db-1 (service db of compose project shop) publishes 127.0.0.1:8080/tcp")
-    assert told.endswith("; besides, node (pid 77, user ada) listens on 127.0.0.2:8080/tcp")
+    assert told.endswith("; also, node (pid 77, user ada) listens on 127.0.0.2:8080/tcp")
     assert hint(holders=holders, claim=claim) == "stop it: docker stop shop-db-1, then stop the other: kill 77"
 
 

@@ -38,7 +38,7 @@ def test_a_plain_process_of_this_user_may_be_ended() -> None:
 def test_a_process_whose_group_cannot_be_read() -> None:
     """It may run in a container, and is left alone; what it runs in is not guessed."""
     item = suspect(is_group_unreadable=True)
-    assert reason(item) == "its control group cannot be read, so what it runs in is not known"
+    assert reason(item) == "its control group cannot be read, so its container or unit is unknown"
 
 
 @pytest.mark.parametrize(
@@ -65,8 +65,8 @@ def test_a_process_whose_group_cannot_be_read() -> None:
         (suspect(is_group_unreadable=True, container_id="b" * 64), "control group cannot be read"),
         (suspect(name="Code"), "editor"),
         (suspect(name="firefox"), "browser"),
-        (suspect(uids=None), "cannot be told"),
-        (suspect(uids=()), "cannot be told"),
+        (suspect(uids=None), "its owner is unknown"),
+        (suspect(uids=()), "its owner is unknown"),
         (suspect(uids=(1000, 0, 0)), "another user's"),
         (suspect(uids=(0, 0, 0)), "another user's"),
         (suspect(uids=(1001,)), "another user's"),
@@ -82,8 +82,8 @@ def test_where_users_have_names_only() -> None:
     caller = ME._replace(uids=None, euid=None, user="HOST\\ada")
     assert reason(suspect(user="HOST\\ada"), caller, "win32") == ""
     assert "another user's" in reason(suspect(user="HOST\\bob"), caller, "win32")
-    assert "cannot be told" in reason(suspect(user=None), caller, "win32")
-    assert "cannot be told" in reason(suspect(user=None), caller._replace(user=None), "win32")
+    assert "its owner is unknown" in reason(suspect(user=None), caller, "win32")
+    assert "its owner is unknown" in reason(suspect(user=None), caller._replace(user=None), "win32")
 
 
 def test_ssh_forwards_for_colima_on_macos_alone() -> None:
@@ -176,24 +176,24 @@ def refusal(item: Suspect, caller: Caller = ME, platform: str = "linux") -> tupl
     return refuse(item, caller, 3000, platform=platform)
 
 
-TERMINAL = "whoever works in it would lose everything that runs there"
-BY_HAND = "if it is meant: kill 600"
+TERMINAL = "everything that runs in it would end"
+BY_HAND = "to stop it anyway: kill 600"
 DOCKER = "find the container: docker ps --filter publish=3000"
-FORWARDS = "it forwards the port for a container, which would run on without it"
-KEEPS = "it starts and keeps other programs, and holds ports for them"
+FORWARDS = "it forwards the port for a container, and the container would keep running without it"
+KEEPS = "it starts other programs, and holds ports for them"
 
 
 @pytest.mark.parametrize(
     ("item", "expected"),
     [
-        (suspect(pid=500), ("this very process holds it", "close the socket where it was opened")),
-        (suspect(pid=400), ("portguard itself runs in it", "if it is meant: kill 400, from elsewhere")),
-        (suspect(pid=1), (KEEPS, "stop the container it is the first of")),
-        (suspect(pid=-1), (KEEPS, "stop the container it is the first of")),
+        (suspect(pid=500), ("this process itself holds it", "close the socket where it was opened")),
+        (suspect(pid=400), ("portguard itself runs in it", "to stop it anyway: kill 400, from elsewhere")),
+        (suspect(pid=1), (KEEPS, "stop its container instead")),
+        (suspect(pid=-1), (KEEPS, "stop its container instead")),
         (suspect(pid=1, name="systemd"), (KEEPS, "find the unit: systemctl list-sockets")),
         (suspect(name="launchd"), (KEEPS, "find the unit: systemctl list-sockets")),
         (suspect(name="init"), (KEEPS, "find the unit: systemctl list-sockets")),
-        (suspect(is_kernel=True), ("it is a thread of the kernel", "find the service it works for: ps -fp 600")),
+        (suspect(is_kernel=True), ("it is a thread of the kernel", "find the service it belongs to: ps -fp 600")),
         (suspect(name="docker-proxy"), (FORWARDS, DOCKER)),
         (suspect(name="conmon"), (FORWARDS, "find the container: podman ps")),
         (suspect(name="rootlessport"), (FORWARDS, "find the container: podman ps")),
@@ -204,16 +204,16 @@ KEEPS = "it starts and keeps other programs, and holds ports for them"
         (suspect(name="tmux: server"), (TERMINAL, BY_HAND)),
         (suspect(name="kitty"), (TERMINAL, BY_HAND)),
         (suspect(name="vim"), ("an editor forwards ports; close this one in its list of ports", BY_HAND)),
-        (suspect(name="sshd"), ("it forwards the port for an ssh session; end that session", BY_HAND)),
+        (suspect(name="sshd"), ("it forwards the port for an SSH session; end that session", BY_HAND)),
         (suspect(name="Xorg"), ("the desktop runs in it", BY_HAND)),
         (suspect(name="chrome"), ("it is a browser; close what listens there", BY_HAND)),
         (
             suspect(name="portguard-hold"),
-            ("it keeps a lease of portguard's", "give it back: portguard leases release 3000"),
+            ("it holds a portguard lease", "release it: portguard leases release 3000"),
         ),
         (
             suspect(container_id="0123456789abcdef"),
-            ("it runs in container 0123456789ab", "stop that with its engine: docker stop 0123456789ab"),
+            ("it runs in container 0123456789ab", "stop it through its engine: docker stop 0123456789ab"),
         ),
         (suspect(name="bash"), None),
         (suspect(name="cron"), None),
@@ -312,26 +312,29 @@ def test_by_hand(uids: tuple[int, ...] | None, euid: int | None, command: str) -
     found = refusal(suspect(name="vim", uids=uids), ME._replace(euid=euid))
 
     assert found is not None
-    assert found[1] == f"if it is meant: {command}"
+    assert found[1] == f"to stop it anyway: {command}"
 
 
 def test_users() -> None:
     """Whose a process is decides, with the reason and the next step; one user of ours among others is not enough."""
-    unknown = ("whose process it is cannot be told", "look at it: ps -fp 600")
+    unknown = ("its owner is unknown", "look at it: ps -fp 600")
     caller = ME._replace(uids={1000, 7})
 
     assert refuse_user(suspect(uids=(1000, 7, 7)), caller) is None
     assert refuse_user(suspect(uids=None), caller) == unknown
-    assert refuse_user(suspect(uids=(8,)), caller) == ("it is another user's process", "if it is meant: sudo kill 600")
+    assert refuse_user(suspect(uids=(8,)), caller) == (
+        "it is another user's process",
+        "to stop it anyway: sudo kill 600",
+    )
     assert refuse_user(suspect(uids=(1000, 8, 1000)), caller) == (
         "it is another user's process",
-        "if it is meant: sudo kill 600",
+        "to stop it anyway: sudo kill 600",
     )
     named = ME._replace(uids=None, euid=None, user="ada")
     assert refuse_user(suspect(user="ada", uids=None), named) is None
     assert refuse_user(suspect(user="bob", uids=None), named) == (
         "it is another user's process",
-        "if it is meant: kill 600",
+        "to stop it anyway: kill 600",
     )
     assert refuse_user(suspect(user=None, uids=None), named._replace(user=None)) == unknown
     assert refuse_user(suspect(user="ada", uids=None), named._replace(user=None)) == unknown
@@ -340,20 +343,20 @@ def test_users() -> None:
 @pytest.mark.parametrize(
     ("status", "euid", "expected"),
     [
-        ("hidden", 1000, ("who holds it is hidden", "run with sudo to see the owner")),
+        ("hidden", 1000, ("its owner is hidden", "run with sudo to see the owner")),
         (
             "hidden",
             0,
             (
-                "who holds it is hidden",
-                "the owner is hidden even from this root, by a container, a sandbox or a security module",
+                "its owner is hidden",
+                "the owner is hidden even from root, by a container, a sandbox or a security module",
             ),
         ),
         (
             "lookup-failed",
             0,
             (
-                "who holds it could not be looked up",
+                "its owner could not be looked up",
                 "run it outside the sandbox or container, where /proc can be read",
             ),
         ),

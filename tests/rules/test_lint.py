@@ -54,7 +54,7 @@ def test_one_server_in_two_files() -> None:
         (
             "duplicate",
             "'db:8080/tcp' and 'one' (portguard.toml:2) both claim 8080/tcp",
-            "if both are one server, say service = \"db\" in 'one'",
+            "if both are one server, set service = \"db\" in 'one'",
             "db:8080/tcp",
         )
     ]
@@ -175,8 +175,8 @@ def test_drift_from_devcontainer(port: int, host: str | None, is_said: bool) -> 
     said = Finding(
         "drift-devcontainer",
         "warning",
-        f"{port} is forwarded, and nobody declares it",
-        "declare it, or forward it no more",
+        f"{port} is forwarded but not declared",
+        "declare it, or stop forwarding it",
         Source("devcontainer.json", 4),
     )
 
@@ -257,13 +257,13 @@ def test_replicas(item: Declaration, message: str | None) -> None:
 @pytest.mark.parametrize(
     ("item", "hint"),
     [
-        (declared("db", 8080, hosts=("*",)), 'say host = "127.0.0.1"'),
-        (declared("db", 8080, hosts=("127.0.0.1", "0.0.0.0")), 'say host = "127.0.0.1"'),
-        (declared("db", 8080, hosts=("::",)), 'say host = "127.0.0.1"'),
+        (declared("db", 8080, hosts=("*",)), 'set host = "127.0.0.1"'),
+        (declared("db", 8080, hosts=("127.0.0.1", "0.0.0.0")), 'set host = "127.0.0.1"'),
+        (declared("db", 8080, hosts=("::",)), 'set host = "127.0.0.1"'),
         (declared("db", 8080, hosts=("localhost",)), None),
-        (declared("thing", 5432, hosts=("*",)), 'say host = "127.0.0.1"'),
+        (declared("thing", 5432, hosts=("*",)), 'set host = "127.0.0.1"'),
         (declared("thing", 8080, hosts=("*",)), None),
-        (declared("thing", 8080, hosts=("*",), service="my_redis"), 'say host = "127.0.0.1"'),
+        (declared("thing", 8080, hosts=("*",), service="my_redis"), 'set host = "127.0.0.1"'),
         (published("thing", 8080, 5432, hosts=("*",)), "publish 127.0.0.1:8080:5432"),
         (published("thing", 5432, 8080, hosts=("*",)), None),
         (published("thing", 5432, name="thing:x/tcp", hosts=("*",)), "publish 127.0.0.1:5432:5432"),

@@ -58,7 +58,7 @@ def test_without_a_variable_nothing_moves() -> None:
 @pytest.mark.parametrize("value", ["0", "65536", "000080", "8o", "-1", "1.5", "٣", " "])
 def test_no_port(value: str) -> None:
     """A variable that holds no port is said, with where it is."""
-    said = f"WEB_PORT moves 'web', and {value!r} is no port (1 to 65535)"
+    said = f"WEB_PORT moves 'web', and {value!r} is not a port (1 to 65535)"
 
     assert resolve({"WEB_PORT": value}, {}, {}) == f"environment: {said}"
     assert resolve({}, {"WEB_PORT": (value, 7)}, {}) == f"/p/.env:7: {said}"
@@ -67,7 +67,7 @@ def test_no_port(value: str) -> None:
 def test_no_port_that_is_endless() -> None:
     """Of an endless value 80 characters are shown."""
     assert resolve({"WEB_PORT": "x" * 81}, {}, {}) == (
-        f"environment: WEB_PORT moves 'web', and {'x' * 80!r} is no port (1 to 65535)"
+        f"environment: WEB_PORT moves 'web', and {'x' * 80!r} is not a port (1 to 65535)"
     )
 
 

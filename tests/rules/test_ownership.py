@@ -106,21 +106,18 @@ def test_describe(found: Container, expected: str) -> None:
         (
             "other-checkout",
             container(),
-            ", which belongs to another checkout in /home/a/shop with our project's name: `up` here would take it over",
+            ", of another checkout in /home/a/shop with our project's name: `up` here would take it over",
         ),
         (
             "other-checkout",
             Container("docker", ID, "pg", compose=Compose("shop", "db", None)),
-            (
-                ", which belongs to another checkout of an unknown directory with our project's name: "
-                "`up` here would take it over"
-            ),
+            (", of another checkout of an unknown directory with our project's name: `up` here would take it over"),
         ),
         ("other-project", container(), " in /home/a/shop"),
         ("other-project", Container("docker", ID, "pg", compose=Compose("shop", "db", None)), ""),
         ("other-project", Container("docker", ID, "pg"), ""),
         ("oneoff", container(), ", left over from a `compose run`"),
-        ("other-service", container(), ", another service of this very project"),
+        ("other-service", container(), ", another service of this project"),
         ("orphan", container(), ", a service that this project no longer has"),
         ("plain", Container("docker", ID, "pg"), ""),
         ("ours", container(), ""),

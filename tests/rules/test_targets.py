@@ -54,9 +54,9 @@ def test_ports(text: str, port: int, protocol: Any, host: str) -> None:
 def test_names(text: str, expected: tuple[str, str | None]) -> None:
     """Names stand for declarations, those that compose files publish among them, and are no ports."""
     assert targets.parse_target(text) == expected
-    with pytest.raises(UsageError, match="is no port") as raised:
+    with pytest.raises(UsageError, match="is not a port") as raised:
         targets.parse_port(text)
-    assert (raised.value.message, raised.value.hint) == (f"{text!r} is no port", EXAMPLES)
+    assert (raised.value.message, raised.value.hint) == (f"{text!r} is not a port", EXAMPLES)
 
 
 @pytest.mark.parametrize(
@@ -72,14 +72,14 @@ def test_names(text: str, expected: tuple[str, str | None]) -> None:
         ("0", "'0': port 0 means any free one", "ask for one: portguard free"),
         ("65536", "'65536': ports are 1 to 65535", None),
         ("000080", "'000080': ports are 1 to 65535", None),
-        ("web:80", "'web:80': 'web' is no address", "write 127.0.0.1:PORT, *:PORT or localhost:PORT"),
-        ("::1:80", "'::1:80': '::1' is no address", "write [::1]:PORT, *:PORT or localhost:PORT"),
-        ("[::1:80", "'[::1:80': '[::1' is no address", "write 127.0.0.1:PORT, *:PORT or localhost:PORT"),
-        ("::1]:80", "'::1]:80': '::1]' is no address", "write 127.0.0.1:PORT, *:PORT or localhost:PORT"),
-        ("[x:80", "'[x:80': '[x' is no address", "write 127.0.0.1:PORT, *:PORT or localhost:PORT"),
-        ("[x::]:80", "'[x::]:80': '[x::]' is no address", "write 127.0.0.1:PORT, *:PORT or localhost:PORT"),
-        ("x::y]:80", "'x::y]:80': 'x::y]' is no address", "write 127.0.0.1:PORT, *:PORT or localhost:PORT"),
-        (":80", "':80': '' is no address", "write 127.0.0.1:PORT, *:PORT or localhost:PORT"),
+        ("web:80", "'web:80': 'web' is not an address", "write 127.0.0.1:PORT, *:PORT or localhost:PORT"),
+        ("::1:80", "'::1:80': '::1' is not an address", "write [::1]:PORT, *:PORT or localhost:PORT"),
+        ("[::1:80", "'[::1:80': '[::1' is not an address", "write 127.0.0.1:PORT, *:PORT or localhost:PORT"),
+        ("::1]:80", "'::1]:80': '::1]' is not an address", "write 127.0.0.1:PORT, *:PORT or localhost:PORT"),
+        ("[x:80", "'[x:80': '[x' is not an address", "write 127.0.0.1:PORT, *:PORT or localhost:PORT"),
+        ("[x::]:80", "'[x::]:80': '[x::]' is not an address", "write 127.0.0.1:PORT, *:PORT or localhost:PORT"),
+        ("x::y]:80", "'x::y]:80': 'x::y]' is not an address", "write 127.0.0.1:PORT, *:PORT or localhost:PORT"),
+        (":80", "':80': '' is not an address", "write 127.0.0.1:PORT, *:PORT or localhost:PORT"),
     ],
 )
 def test_mistakes(text: str, message: str, hint: str | None) -> None:

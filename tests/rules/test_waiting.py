@@ -76,23 +76,23 @@ def test_reached(protocol: Any, seconds: float, free: bool, expected: str) -> No
 @pytest.mark.parametrize(
     ("found", "expected"),
     [
-        (lambda: waiting.nobody(WEB, "tcp", None, ()), "nobody listened on 127.0.0.1:8080/tcp"),
-        (lambda: waiting.nobody(WEB, "udp", 5.0, ()), "nobody had bound 127.0.0.1:8080/udp within 5 s"),
+        (lambda: waiting.nobody(WEB, "tcp", None, ()), "nothing listened on 127.0.0.1:8080/tcp"),
+        (lambda: waiting.nobody(WEB, "udp", 5.0, ()), "nothing had bound 127.0.0.1:8080/udp within 5 s"),
         (
             lambda: waiting.nobody(WEB, "tcp", 0.5, [HELD], "so"),
-            "nobody listened on 127.0.0.1:8080/tcp within 0.5 s: so",
+            "nothing listened on 127.0.0.1:8080/tcp within 0.5 s: so",
         ),
         (
             lambda: waiting.nobody(WEB, "tcp", None, [HELD._replace(address="::1")]),
             (
-                "nobody listened on 127.0.0.1:8080/tcp; node (pid 77) listens on [::1]:8080/tcp, "
+                "nothing listened on 127.0.0.1:8080/tcp; node (pid 77) listens on [::1]:8080/tcp, "
                 "which 127.0.0.1:8080 does not reach"
             ),
         ),
         (
             lambda: waiting.nobody(WEB, "tcp", None, [HELD._replace(address="::"), HELD]),
             (
-                "nobody listened on 127.0.0.1:8080/tcp; node (pid 77) listens on [::]:8080/tcp for IPv6 alone, "
+                "nothing listened on 127.0.0.1:8080/tcp; node (pid 77) listens on [::]:8080/tcp for IPv6 alone, "
                 "which 127.0.0.1:8080 does not reach; and 1 more"
             ),
         ),
@@ -101,7 +101,7 @@ def test_reached(protocol: Any, seconds: float, free: bool, expected: str) -> No
                 WEB._replace(hosts=("127.0.0.1", "fe80::1")), "tcp", None, [HELD._replace(address="::")]
             ),
             (
-                "nobody listened on 127.0.0.1,fe80::1:8080/tcp; node (pid 77) listens on [::]:8080/tcp, "
+                "nothing listened on 127.0.0.1,fe80::1:8080/tcp; node (pid 77) listens on [::]:8080/tcp, "
                 "which 127.0.0.1,fe80::1:8080 does not reach"
             ),
         ),
@@ -110,23 +110,23 @@ def test_reached(protocol: Any, seconds: float, free: bool, expected: str) -> No
                 WEB, "tcp", None, [HELD._replace(address="::", container=Container("docker", "a" * 64, "db"))]
             ),
             (
-                "nobody listened on 127.0.0.1:8080/tcp; container db publishes [::]:8080/tcp, "
+                "nothing listened on 127.0.0.1:8080/tcp; container db publishes [::]:8080/tcp, "
                 "which 127.0.0.1:8080 does not reach"
             ),
         ),
         (
             lambda: waiting.nobody(WEB, "tcp", None, [HELD._replace(state="bound")]),
-            "nobody listened on 127.0.0.1:8080/tcp; node (pid 77) has bound 0.0.0.0:8080/tcp and does not listen",
+            "nothing listened on 127.0.0.1:8080/tcp; node (pid 77) has bound 0.0.0.0:8080/tcp and does not listen",
         ),
         (
             lambda: waiting.nobody(WEB, "udp", None, [HELD._replace(state=None, protocol="udp")]),
-            "nobody had bound 127.0.0.1:8080/udp; a connection of node (pid 77) uses 0.0.0.0:8080/udp as its own end",
+            "nothing had bound 127.0.0.1:8080/udp; a connection from node (pid 77) uses 0.0.0.0:8080/udp as its local port",
         ),
         (lambda: waiting.not_free(WEB, "tcp", None, None), "127.0.0.1:8080/tcp is not free"),
         (lambda: waiting.not_free(WEB, "udp", 5.0, ""), "127.0.0.1:8080/udp was not free within 5 s"),
         (lambda: waiting.not_free(WEB, "tcp", 0.25, "why"), "127.0.0.1:8080/tcp was not free within 0.25 s: why"),
-        (lambda: waiting.hint(WEB, [HELD], "udp"), "see who that is: portguard who 8080"),
-        (lambda: waiting.hint(WEB, [], "udp"), "it is there for UDP: portguard wait 8080/udp"),
+        (lambda: waiting.hint(WEB, [HELD], "udp"), "see who holds it: portguard who 8080"),
+        (lambda: waiting.hint(WEB, [], "udp"), "it is bound for UDP: portguard wait 8080/udp"),
         (lambda: waiting.hint(WEB, [], None), "see what listens here: portguard list"),
     ],
 )

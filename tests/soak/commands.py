@@ -35,7 +35,7 @@ sys.exit({_RUN_CODE})
 # What a command that did its work may say besides. Where root cannot read every process, it cannot tell a socket whose
 # owner has just ended from one whose owner is hidden.
 _MESSAGES = re.compile(
-    r"(note: \w+: \d+ is this checkout's own number; declared is \d+\n)*|nothing to give back\n|"
+    r"(note: \w+: \d+ is this checkout's own number; declared is \d+\n)*|nothing to release\n|"
     r"note: the owner of \d+ of \d+ sockets is hidden .*\n"
 )
 _RUN = ("run", "--", sys.executable, "-S", "-E", "-c", _SERVER)

@@ -29,7 +29,7 @@ class Reader(Caller):
         )
 
     def give_back(self) -> None:
-        """Have nothing to give back: what is leased for a time comes back by itself, what is held has ended."""
+        """Have nothing to release: what is leased for a time comes back by itself, what is held has ended."""
 
     def live(self) -> Story:
         """Do all once, so that everything is loaded; then compare what is open before and after all the rest."""
@@ -141,7 +141,7 @@ class Reader(Caller):
                     portguard.wait(port, timeout=0.1).exit_code,
                     portguard.who(port).exit_code,
                 ]
-                self.expect(found == [0, 0, 1, 1], f"nobody listens on port {port}: {found}")
+                self.expect(found == [0, 0, 1, 1], f"nothing listens on port {port}: {found}")
                 self._end(held.ports)
 
         self.call("hold, idle", ask)

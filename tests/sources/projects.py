@@ -36,7 +36,7 @@ EXPLAINED = {
     "host ports": "1.29 prints the ports of a host-network service (and fails in `up`); nothing is published",
     "names": "1.29 prefers docker-compose.yml to compose.yaml; compose-go the other way round",
     "address": "1.29 takes any text of digits, dots and colons as address; go-connections wants an IP address",
-    "range": "1.29 does not mind a range that ends before it begins, or a number that is no port",
+    "range": "1.29 does not mind a range that ends before it begins, or a number that is not a port",
     "working directory": "1.29 reads the .env of the working directory only; compose-go that of the project too",
     "scaled away": "1.29 still prints the ports of a service with scale 0; none is published",
     "duplicate": "1.29's schema wants the entries of a list to be unique as written; compose-go drops repetitions",

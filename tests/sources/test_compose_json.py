@@ -110,6 +110,6 @@ def test_the_plugin_resolves_where_it_was_asked_to(tmp_path: Path, portguard: Ru
     assert called.startswith("compose --project-directory ")
     assert called.endswith("config --format json\n")
     assert (refused.returncode, unable.returncode) == (2, 3)
-    assert "leave out --compose-config" in refused.stderr
-    assert "docker cannot be run" in unable.stderr
-    assert "leave out --compose-config" in unable.stderr
+    assert "omit --compose-config" in refused.stderr
+    assert "docker could not be run" in unable.stderr
+    assert "omit --compose-config" in unable.stderr

@@ -403,7 +403,7 @@ configs: {c: {file: ./c}}
     ),
     "an address by name": Shape(
         {"compose.yaml": "services:\n  web:\n    image: x\n    ports: ['localhost:8080:80']\n"},
-        refused="'localhost' is no IP address",
+        refused="'localhost' is not an IP address",
     ),
     "a .env with shell in it": Shape(
         {"compose.yaml": "services: {web: {image: x, ports: ['80:80']}}", ".env": "A=1\nif [ -z $B ]; then C=1; fi\n"},

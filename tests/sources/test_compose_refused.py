@@ -18,24 +18,24 @@ REFUSED: dict[str, tuple[dict[str, str], str]] = {
     "git include": ({"compose.yaml": "include: ['git@github.com:a/b.git']\n"}, "nothing is fetched"),
     "remote extends": (
         {"compose.yaml": "services: {a: {extends: {file: 'https://x/y.yml', service: b}}}"}, "nothing is fetched"),
-    "missing include": ({"compose.yaml": "include: [gone.yaml]\n"}, "there is no file 'gone.yaml'"),
+    "missing include": ({"compose.yaml": "include: [gone.yaml]\n"}, "no file 'gone.yaml'"),
     "missing extends file": (
-        {"compose.yaml": "services: {a: {extends: {file: gone.yml, service: b}}}"}, "there is no file 'gone.yml'"),
+        {"compose.yaml": "services: {a: {extends: {file: gone.yml, service: b}}}"}, "no file 'gone.yml'"),
     "missing env_file of an include": (
         {"compose.yaml": "include: [{path: a.yaml, env_file: gone.env}]", "a.yaml": "services: {}"},
-        "gone.env: there is no such file (included in compose.yaml:1)"),
+        "gone.env: no such file (included in compose.yaml:1)"),
     "include is no list": ({"compose.yaml": "include: a.yaml\n"}, "include must be a list"),
     "include without path": ({"compose.yaml": "include: [{env_file: a}]\n"}, "include names no path"),
-    "include in circles": (
+    "include circular": (
         {"compose.yaml": "include: [a.yaml]\n", "a.yaml": "include: [compose.yaml]\n"},
         "compose.yaml includes a.yaml includes compose.yaml"),
-    "include of itself": ({"compose.yaml": "include: [./compose.yaml]\n"}, "goes round in circles"),
-    "extends in circles": (
+    "include of itself": ({"compose.yaml": "include: [./compose.yaml]\n"}, "circular"),
+    "extends circular": (
         {"compose.yaml": "services: {a: {extends: b}, b: {extends: a}}"}, "a extends b extends a"),
-    "extends itself": ({"compose.yaml": "services: {a: {extends: a}}"}, "goes round in circles"),
-    "extends in circles over files": (
+    "extends itself": ({"compose.yaml": "services: {a: {extends: a}}"}, "circular"),
+    "extends circular over files": (
         {"compose.yaml": "services: {a: {extends: {file: b.yml, service: b}}}",
-         "b.yml": "services: {b: {extends: {file: compose.yaml, service: a}}}"}, "goes round in circles"),
+         "b.yml": "services: {b: {extends: {file: compose.yaml, service: a}}}"}, "circular"),
     "extends nobody": ({"compose.yaml": "services: {a: {extends: b}}"}, "extends 'b', which is not in this file"),
     "extends across override files": (
         {"compose.yaml": "services: {a: {ports: ['1:1']}}",
@@ -63,8 +63,8 @@ REFUSED: dict[str, tuple[dict[str, str], str]] = {
     "the old format": ({"compose.yaml": "web:\n  ports: ['1:1']\n"}, "listed below a top-level `services:`"),
     "a misspelt top-level key": ({"compose.yaml": "service: {}\n"}, "did you mean services?"),
     "a misspelt key": ({"compose.yaml": "services: {web: {port: ['1:1']}}"}, "did you mean ports?"),
-    "a key twice": ({"compose.yaml": "services:\n  a: {}\n  a: {}\n"}, "'a' was given before, in line 2"),
-    "a key that is a number": ({"compose.yaml": "services: {80: {}}"}, "a key that is no string: the number 80"),
+    "a key twice": ({"compose.yaml": "services:\n  a: {}\n  a: {}\n"}, "'a' is a duplicate of line 2"),
+    "a key that is a number": ({"compose.yaml": "services: {80: {}}"}, "a key that is not a string: the number 80"),
     "a merge of no mapping": ({"compose.yaml": "services: {web: {<<: [1]}}"}, "<< takes a mapping"),
     "broken YAML": ({"compose.yaml": "services:\n  a: b: c\n"}, "compose.yaml:2:7: is not valid YAML"),
     "a tab": ({"compose.yaml": "services:\n\ta: {}\n"}, "compose.yaml:2:1: is not valid YAML"),
@@ -93,7 +93,7 @@ def test_as_many_problems_as_anybody_reads(tmp_path: Path) -> None:
 
     assert len(messages) == 101
     assert [message.partition(": ")[0] for message in messages[:100]] == [f"compose.yaml:{n}:9" for n in range(5, 105)]
-    assert re.fullmatch(r"and \d+ problems more", messages[100])
+    assert re.fullmatch(r"and \d+ more problems", messages[100])
 
 
 def test_a_text_has_bounds_of_its_own() -> None:

@@ -59,7 +59,7 @@ def test_what_docker_refuses(text: str) -> None:
         ("[::1:80:80", "bracket"),
         ("8000-8002:80-81", "differ in length"),
         ("0-5:80", "any free port"),
-        ("1.2.3.4/8:80:80", "no IP address"),
+        ("1.2.3.4/8:80:80", "not an IP address"),
         ("٣٠٠٠:80", "is no host port"),
         ("80:+80", "is no container port"),
         ("1_0:80", "is no host port"),
