@@ -69,8 +69,8 @@ RULES: dict[str, Rule] = {
     "ephemeral": Rule(
         "warning",
         "a port that a system assigns by itself",
-        "An outgoing connection may already use it as its local port when the server starts. The default ranges are 32768-60999 "
-        "on Linux and 49152-65535 on macOS and Windows.",
+        "An outgoing connection may already use it as its local port when the server starts. The default ranges are "
+        "32768-60999 on Linux and 49152-65535 on macOS and Windows.",
     ),
     "browser-blocked": Rule(
         "warning",
@@ -85,8 +85,8 @@ RULES: dict[str, Rule] = {
     "wildcard-database": Rule(
         "warning",
         "a database on every address",
-        "Anyone who can reach this host can reach it, and Docker publishes past host firewalls such as ufw. Development needs "
-        "127.0.0.1 alone.",
+        "Anyone who can reach this host can reach it, and Docker publishes past host firewalls such as ufw. "
+        "Development needs only 127.0.0.1.",
     ),
     "empty-variable": Rule(
         "warning",

@@ -99,7 +99,7 @@ def _span(text: str, what: str, whole: str) -> tuple[int, int]:
     if start is None or end is None:
         if what == "host port" and _is_address(text):
             raise PortError(f"{text!r} is an address, and the host port is missing (write {text}:PORT:PORT)")
-        raise PortError(f"{text[:40]!r} is no {what} in {whole[:60]!r}: ports are 0 to {LAST_PORT}, or FIRST-LAST")
+        raise PortError(f"{text[:40]!r} is not a {what} in {whole[:60]!r}: ports are 0 to {LAST_PORT}, or FIRST-LAST")
     if end < start:
         raise PortError(f"the range {text!r} ends before it begins")
     if start == 0 and end:

@@ -240,7 +240,7 @@ def test_nothing_is_overwritten(tmp_path: Path) -> None:
 
     refused = start(tmp_path)
     assert (refused.returncode, refused.stdout) == (1, "")
-    assert "portguard.toml is there already" in refused.stderr
+    assert "portguard.toml already exists" in refused.stderr
     assert "portguard init --force" in refused.stderr
     assert state(tmp_path) == before
 

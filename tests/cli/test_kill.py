@@ -273,7 +273,7 @@ def test_it_does_not_end(ended: SideBySide, kind: str, options: str) -> None:
         return
     assert (found.entry["status"], found.running) == ("still-held", found.pids)
     assert successors_of(found.entry) == found.pids[-1:]
-    assert "has not ended within 5 s" in found.entry["hint"]
+    assert "did not end within 5 s" in found.entry["hint"]
     assert named_in(found.entry) == {"portguard", "kill", "--force", *options.split(), found.end.target}
 
 

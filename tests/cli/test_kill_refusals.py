@@ -204,7 +204,7 @@ def test_itself() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         report = library.kill(server.getsockname()[1], force=True)
     assert [(port.status, port.actions) for port in report.ports] == [("refused", ())]
-    assert "this very process" in report.ports[0].message
+    assert "this process itself" in report.ports[0].message
 
 
 @pytest.mark.needs("netns")

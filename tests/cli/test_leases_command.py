@@ -298,7 +298,7 @@ def test_unknown_and_wrong(portguard: Run, answer: Answer, tmp_path: Path) -> No
         assert (done.returncode, done.stdout) == (2, ""), words
         assert done.stderr, words
     assert portguard("leases", "nosuch").stderr.splitlines() == [
-        "portguard: `leases` has no 'nosuch'", "  next: portguard leases, or with one of: release, prune",
+        "portguard: unknown action 'nosuch'", "  next: portguard leases, or with one of: release, prune",
     ]  # fmt: skip
     assert portguard("leases", "--all", cwd=shop).stderr.splitlines()[1] == "  next: portguard leases", "it gives back"
     document = answer("leases", "nosuch")

@@ -140,7 +140,7 @@ def test_a_stranger_s_config_in_a_shared_directory_is_refused(tree: Path) -> Non
 
     tree.chmod(0o1777)
 
-    with pytest.raises(ConfigError, match="everybody may write"):
+    with pytest.raises(ConfigError, match="anyone can write"):
         find.find_config(str(tree), NO_HOME)
 
 

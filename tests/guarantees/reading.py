@@ -150,7 +150,7 @@ BREAKINGS = {
             [_FIND + "test_a_link_to_a_stranger_s_config_is_refused"],
         ),
         Breaking(
-            "in a directory that everybody may write to, what lies beside the caller is believed",
+            "in a directory that anyone can write to, what lies beside the caller is believed",
             "config/find.py",
             "    if directory == cwd and not is_open_to_all:",
             "    if directory == cwd:",

@@ -401,7 +401,7 @@ def test_numbers_of_what_is_gone_are_taken_back_only_when_none_are_left(tmp_path
     assert found["while there is enough"] == pool
     assert sorted(found["third"]) == sorted(found["first"])
     assert found["second again"] == found["second"]
-    assert "no number in 49152-65535 is left for 'web'" in message
+    assert "no port in 49152-65535 is left for 'web'" in message
     assert "6 assigned" in message
 
 

@@ -343,7 +343,7 @@ _FAULTS = [
 ]
 
 
-@pytest.mark.parametrize(("spoil", "reason"), [*_FAULTS, (newer_book, "of a newer portguard")])
+@pytest.mark.parametrize(("spoil", "reason"), [*_FAULTS, (newer_book, "by a newer portguard")])
 def test_assignments_that_cannot_be_trusted(world: World, spoil: Callable[[Path], None], reason: str) -> None:
     """As with a directory that cannot; they stay as they are, byte by byte."""
     spoil(world.files.book)
@@ -364,7 +364,7 @@ def test_a_lock_of_the_assignments_that_cannot_be_trusted(
     assert contents(world.files.book, world.files.lock) == before
 
 
-@pytest.mark.parametrize(("spoil", "reason"), [*_FAULTS, (newer_table, "of a newer portguard")])
+@pytest.mark.parametrize(("spoil", "reason"), [*_FAULTS, (newer_table, "by a newer portguard")])
 def test_a_table_that_cannot_be_trusted(world: World, spoil: Callable[[Path], None], reason: str) -> None:
     """Numbers are not assigned past it; `run` in the main checkout and `free` go on unleased; it stays as it is."""
     spoil(world.files.table)
@@ -376,7 +376,7 @@ def test_a_table_that_cannot_be_trusted(world: World, spoil: Callable[[Path], No
     assert contents(world.files.book, world.files.table) == before
 
 
-@pytest.mark.parametrize(("spoil", "reason"), [*_FAULTS, (newer_table, "of a newer portguard")])
+@pytest.mark.parametrize(("spoil", "reason"), [*_FAULTS, (newer_table, "by a newer portguard")])
 def test_leases_does_not_pass_over_a_table_it_cannot_read(
     world: World, spoil: Callable[[Path], None], reason: str
 ) -> None:

@@ -250,7 +250,7 @@ os.environ.update({environ})
 from portguard.cli.main import main
 sys.exit(main(["free", "--json"]))
 """
-    assert_unleased(as_user(["-c", program], _UNKNOWN_USER), "there is no home directory")
+    assert_unleased(as_user(["-c", program], _UNKNOWN_USER), "no home directory")
 
 
 # --- the table ------------------------------------------------------------------------------------
@@ -333,8 +333,8 @@ def table_of_a_newer_version_that_is_larger(path: Path) -> None:
         (table_has_two_names, "is not a private file of this user"),
         pytest.param(table_of_another_user, "is not a private file of this user", marks=needs("users")),
         (table_open_to_all, "is not a private file of this user"),
-        (table_of_a_newer_version, "is of a newer portguard"),
-        (table_of_a_newer_version_that_is_larger, "is of a newer portguard"),
+        (table_of_a_newer_version, "was written by a newer portguard"),
+        (table_of_a_newer_version_that_is_larger, "was written by a newer portguard"),
     ],
 )
 def test_a_table_that_cannot_be_trusted_is_left_alone(spoil: Callable[[Path], None], reason: str) -> None:

@@ -153,7 +153,7 @@ def test_the_whole_text() -> None:
     ]
 
     assert (
-        "".join(draft(suggestions, stack).partition("# What")[1:])
+        "".join(draft(suggestions, stack).partition("# The ports these")[1:])
         == """\
 # The ports these files publish are declared there, and are not repeated here:
 #   web  8090/tcp (8080 without .env), moved by WEB_PORT: compose.yaml:4, .env:1, .devcontainer.json:5

@@ -44,13 +44,13 @@ def test_a_process_whose_group_cannot_be_read() -> None:
 @pytest.mark.parametrize(
     ("item", "expected"),
     [
-        (suspect(pid=500), "this very process"),
+        (suspect(pid=500), "this process itself"),
         (suspect(pid=400), "portguard itself"),
         (suspect(pid=300), "portguard itself"),
-        (suspect(pid=1), "starts and keeps"),
-        (suspect(pid=0), "starts and keeps"),
-        (suspect(name="systemd"), "starts and keeps"),
-        (suspect(name="x", exe="/usr/lib/systemd/systemd"), "starts and keeps"),
+        (suspect(pid=1), "it starts other programs"),
+        (suspect(pid=0), "it starts other programs"),
+        (suspect(name="systemd"), "it starts other programs"),
+        (suspect(name="x", exe="/usr/lib/systemd/systemd"), "it starts other programs"),
         (suspect(is_kernel=True), "kernel"),
         (suspect(name="docker-proxy"), "container"),
         (suspect(exe="/usr/bin/docker-proxy (deleted)"), "container"),

@@ -120,7 +120,10 @@ def test_reached(protocol: Any, seconds: float, free: bool, expected: str) -> No
         ),
         (
             lambda: waiting.nobody(WEB, "udp", None, [HELD._replace(state=None, protocol="udp")]),
-            "nothing had bound 127.0.0.1:8080/udp; a connection from node (pid 77) uses 0.0.0.0:8080/udp as its local port",
+            (
+                "nothing had bound 127.0.0.1:8080/udp; "
+                "a connection from node (pid 77) uses 0.0.0.0:8080/udp as its local port"
+            ),
         ),
         (lambda: waiting.not_free(WEB, "tcp", None, None), "127.0.0.1:8080/tcp is not free"),
         (lambda: waiting.not_free(WEB, "udp", 5.0, ""), "127.0.0.1:8080/udp was not free within 5 s"),

@@ -56,7 +56,7 @@ def test_one_port(port: str, expected: set[str], tmp_path: Path) -> None:
         ("{target: 80, port: 1}", "unknown key 'port'"),
         ("{target: 80-81}", "must be a number"),
         ("{target: 80, published: }", "must be a string"),
-        ("{target: 80, published: http}", "no published port"),
+        ("{target: 80, published: http}", "not a published port"),
         ("{target: 80, host_ip: localhost}", "not an IP address"),
         ('"${NOTHING}"', "'${NOTHING}' became '', where NOTHING is empty"),
         ('"${"', "invalid template"),

@@ -60,11 +60,11 @@ def test_what_docker_refuses(text: str) -> None:
         ("8000-8002:80-81", "differ in length"),
         ("0-5:80", "any free port"),
         ("1.2.3.4/8:80:80", "not an IP address"),
-        ("٣٠٠٠:80", "is no host port"),
-        ("80:+80", "is no container port"),
-        ("1_0:80", "is no host port"),
-        ("8000-8001-8002:80", "is no host port"),
-        ("99999999999999999999:80", "is no host port"),
+        ("٣٠٠٠:80", "is not a host port"),
+        ("80:+80", "is not a container port"),
+        ("1_0:80", "is not a host port"),
+        ("8000-8001-8002:80", "is not a host port"),
+        ("99999999999999999999:80", "is not a host port"),
     ],
 )
 def test_a_refusal_says_what_is_wrong(text: str, says: str) -> None:

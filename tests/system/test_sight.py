@@ -182,7 +182,7 @@ def test_bound_and_in_no_table(world: World) -> None:
     bound = next(held for held in world.sockets["here"] if not held.is_listening)
     done = run(world, ROOT, "check", str(bound.port), preexec_fn=users.deny_netlink)
     assert done.returncode == 1
-    assert "no table here shows who has it" in done.stdout
+    assert "no socket table here shows who holds it" in done.stdout
     assert "no process here" not in done.stdout
 
 

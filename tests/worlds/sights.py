@@ -166,7 +166,7 @@ _NOBODY = tuple(users.becoming(NOBODY))
 _CAPLESS = ("setpriv", "--bounding-set=-all", "--inh-caps=-all")
 _NO_NETLINK = ((sandbox.AF_NETLINK, errno.EAFNOSUPPORT),)
 _NO_IPV6 = ((sandbox.AF_INET6, errno.EAFNOSUPPORT),)
-_WHICH = "cannot be told"  # which boot and network namespace this is
+_WHICH = "could not determine"  # which boot and network namespace this is
 
 _AS_ROOT = (KNOWN, KNOWN, KNOWN)
 _AS_NOBODY = (HIDDEN, KNOWN, HIDDEN)
