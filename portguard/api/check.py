@@ -14,7 +14,7 @@ from portguard.project.place import cwd_or_root, working_directory
 from portguard.project.records import NumberPolicy, Project, directory_of, shown
 from portguard.rules import addresses, ranges, targets, verdicts
 from portguard.system import kernel
-from portguard.system.probe import pause, probe_all
+from portguard.system.probe import pause, probe_all, probe_hosts
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -153,8 +153,7 @@ class _Check:
 
     def _probe(self, item: Declaration, protocol: Protocol, port: int) -> _Finding:
         wanted = addresses.expand(item.hosts)
-        outcomes, errors = probe_all(protocol, wanted, port)
-        outcome = verdicts.combine(item.hosts, outcomes)
+        outcome, outcomes, errors = probe_hosts(item.hosts, protocol, port)
         failed = {address: error for address, error in errors.items() if outcomes[address] == outcome}
         if outcome not in ("busy", "no-permission"):
             decision = verdicts.decide(outcome, "none", is_table_read=True, is_ours=False, strict=self._strict)
@@ -345,7 +344,7 @@ class _Check:
             holders=finding.holders,
             suggestion=suggestion,
             platform=sys.platform,
-            euid=os.geteuid() if hasattr(os, "geteuid") else None,
+            euid=kernel.euid(),
             unprivileged_start=unprivileged_start,
             claim=claim,
             has_compose=claim is not None and self._has_compose(),
@@ -383,14 +382,11 @@ class _Check:
 
         low, high = self._ephemeral or ranges.LINUX_EPHEMERAL
         is_ephemeral = low <= item.port <= high
-        wanted = addresses.expand(item.hosts)
         for port in candidates.alternatives(item.port):
             if port in self._taken or port in ranges.BROWSER_BLOCKED or (low <= port <= high and not is_ephemeral):
                 continue
-            if all(
-                verdicts.combine(item.hosts, probe_all(protocol, wanted, port)[0]) == "free"
-                for protocol in item.protocols
-            ) and not rivals.is_handed_out(port, self._environ):
+            is_free = all(probe_hosts(item.hosts, protocol, port)[0] == "free" for protocol in item.protocols)
+            if is_free and not rivals.is_handed_out(port, self._environ):
                 return port
         return None
 

@@ -17,7 +17,7 @@ from portguard.model import KillReport
 from portguard.project.place import cwd_or_root
 from portguard.rules import addresses, explain, guard, ownership, verdicts
 from portguard.system import proc_stat, signals
-from portguard.system.probe import probe_all
+from portguard.system.probe import probe_hosts
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -161,8 +161,7 @@ class _Executor:
             holders = self._found.engines.attribute(find.with_owners(rows, None))
         else:
             wanted = addresses.expand(target.hosts)
-            outcomes, errors = probe_all(protocol, wanted, target.port)
-            outcome = verdicts.combine(target.hosts, outcomes)
+            outcome, _, errors = probe_hosts(target.hosts, protocol, target.port)
             if outcome == "failed":
                 return _unknown(plan.port, f"no bind could be tried: {', '.join(errors.values())}", failures)
             if outcome != "busy":

@@ -14,7 +14,7 @@ from portguard.model import PROTOCOLS, LeaseInfo
 from portguard.project import numbers
 from portguard.project.checkout import checkout_of, is_in, is_own
 from portguard.project.place import working_directory
-from portguard.rules.ranges import LAST_PORT
+from portguard.rules.ranges import LAST_PORT, decimal
 from portguard.system import alive, kernel, processes, signals, sockets
 
 TYPE_CHECKING = False
@@ -175,9 +175,10 @@ def _named(targets: Sequence[str], here: str, environ: Mapping[str, str]) -> lis
     wanted: dict[_Listed, None] = {}
     for target in targets:
         if target.isascii() and target.isdigit():
-            if len(target) > len("65535") or not 0 < int(target) <= LAST_PORT:
+            port = decimal(target)
+            if port is None or not 0 < port <= LAST_PORT:
                 raise UsageError(f"{target!r}: ports are 1 to {LAST_PORT}")
-            fitting = [item for item in found if item.info.port == int(target)]
+            fitting = [item for item in found if item.info.port == port]
         else:
             fitting = [item for item in found if item.info.name == target and item.info.directory == here]
         if not fitting:

@@ -16,7 +16,7 @@ from portguard.model import PROTOCOLS, Connection, Listener, Listing, Note
 from portguard.rules import services
 from portguard.rules.addresses import is_v6
 from portguard.rules.verdicts import cause_of
-from portguard.system import git, services_file, sockets
+from portguard.system import git, kernel, services_file, sockets
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -156,7 +156,7 @@ def _notes(found: Sequence[Holder]) -> tuple[Note, ...]:
         from portguard.rules import notes  # only when there is something to note
 
         if hidden:
-            is_root = not hasattr(os, "geteuid") or os.geteuid() == 0
+            is_root = kernel.euid() in (None, 0)
             found_notes.append(notes.hidden_owners(hidden, len(found), is_root=is_root))
         if failed:
             found_notes.append(notes.owners_unknown())

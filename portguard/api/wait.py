@@ -15,7 +15,7 @@ from portguard.errors import LookupFailedError, UsageError
 from portguard.model import Failure, WaitPort, WaitReport
 from portguard.rules import addresses, explain, targets, verdicts, waiting
 from portguard.system import sockets
-from portguard.system.probe import probe_all
+from portguard.system.probe import probe_all, probe_hosts
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -149,12 +149,11 @@ class _Question:
         It knows whether this host has the address and, where the table does not tell IPv6-only sockets from dual-stack
         ones, whether IPv4 is taken. Outside Linux, a specific address can be bound beside a wildcard.
         """
-        outcome = self.probe((address,))[address]
+        outcome = probe_all(self.protocol, (address,), self.port, between=_at_once)[0][address]
         return outcome not in _NOT_HERE and (outcome != "free" or sys.platform != "linux")
 
     def _is_busy(self, reason: LookupFailedError) -> Answer:
-        outcomes = self.probe(self.wanted)
-        self.outcome = verdicts.combine(self.declaration.hosts, outcomes)
+        self.outcome, outcomes = self.probe()
         if "busy" in outcomes.values():
             return "yes"
         if self.outcome == "no-permission":
@@ -163,7 +162,7 @@ class _Question:
 
     def is_free(self) -> Answer:
         """Look whether a server would get the port. Raises LookupFailedError where nothing can tell."""
-        self.outcome = verdicts.combine(self.declaration.hosts, self.probe(self.wanted))
+        self.outcome, _ = self.probe()
         if self.outcome in _NOT_HERE:
             return "never"
         if self.outcome == "no-permission":
@@ -182,9 +181,9 @@ class _Question:
                 return found
         return []
 
-    def probe(self, wanted: Sequence[str]) -> dict[str, Outcome]:
-        """Return the outcome of a bind by address. It does not pause between its tries: the next look comes anyway."""
-        return probe_all(self.protocol, wanted, self.port, between=_at_once)[0]
+    def probe(self) -> tuple[Outcome, dict[str, Outcome]]:
+        """Return the outcome of a bind, also by address. No pause between its tries: the next look comes anyway."""
+        return probe_hosts(self.declaration.hosts, self.protocol, self.port, between=_at_once)[:2]
 
 
 def _at_once() -> None:
@@ -240,8 +239,7 @@ def _instead(question: _Question, settings: _Settings) -> tuple[tuple[Holder, ..
         rows, others = [], []
     serving = question.serving(rows)  # somebody may have come since the last look
     holders = _attributed(waiting.instead([row for row in rows if row not in serving]), settings)
-    outcomes = question.probe(question.wanted)
-    if verdicts.combine(declaration.hosts, outcomes) in _NOT_HERE:
+    if question.probe()[0] in _NOT_HERE:
         text, hint = _not_here(question)
         return holders, Failure("timeout", waiting.nobody(declaration, protocol, settings.timeout, (), text), hint)
     is_other = any(waiting.serves(row, address) for row in others for address in question.wanted)

@@ -11,7 +11,7 @@ from portguard.holders.containers import Engines
 from portguard.model import PROTOCOLS, Background, Note, WhoPort, WhoReport
 from portguard.rules import addresses, targets, verdicts
 from portguard.rules.origin import classify, will_come_back
-from portguard.system import git, origin, sockets
+from portguard.system import git, kernel, origin, sockets
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def _hidden(holders: Sequence[Holder]) -> tuple[Note, ...]:
         return ()
     from portguard.rules import notes  # only when there is something to note
 
-    return (notes.hidden(os.geteuid() if hasattr(os, "geteuid") else None),)
+    return (notes.hidden(kernel.euid()),)
 
 
 def _background(holder: Holder, engines: Engines, environ: Mapping[str, str]) -> Background:

@@ -8,6 +8,7 @@ property test holds the two grammars together. One module, because each one that
 from __future__ import annotations
 
 from portguard._namedtuple import NamedTuple
+from portguard.rules.ranges import decimal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -148,4 +149,4 @@ def _is_plain(text: str, kind: type) -> bool:
 
 
 def _is_number(text: str) -> bool:
-    return text.isascii() and text.isdigit() and len(text) <= _LONGEST_NUMBER
+    return decimal(text, _LONGEST_NUMBER) is not None

@@ -7,7 +7,7 @@ from portguard.cli import output
 from portguard.cli.command import JSON, Command, Option
 from portguard.errors import OK, UsageError
 from portguard.model import PROTOCOLS
-from portguard.rules.ranges import DYNAMIC
+from portguard.rules.ranges import DYNAMIC, decimal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -90,7 +90,8 @@ def _protocols(*, tcp: bool, udp: bool, both: bool) -> Sequence[Protocol]:
 def _range(text: str | None) -> Range:
     if text is None:
         return DYNAMIC
-    first, dash, last = text.partition("-")
-    if not dash or not all(part.isascii() and part.isdigit() and len(part) <= len("65535") for part in (first, last)):
+    first, _, last = text.partition("-")
+    low, high = decimal(first), decimal(last)
+    if low is None or high is None:
         raise UsageError(f"--range {text!r}: a range is FIRST-LAST", "write for instance --range 50000-50999")
-    return int(first), int(last)
+    return low, high

@@ -9,6 +9,7 @@ from __future__ import annotations
 from portguard.model import Compose, Container
 from portguard.rules.attribution import Published, Running
 from portguard.rules.engines import DEFAULT
+from portguard.rules.ranges import decimal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -196,8 +197,8 @@ def _port(value: Any) -> int:
 
 
 def _number(text: str) -> int:
-    """Return a port's number, 0 for anything else; long rows of digits are not even read."""
-    return int(text) if text.isascii() and text.isdigit() and len(text) <= len(str(_PORTS)) else 0
+    """Return a port's number, 0 for anything else."""
+    return decimal(text) or 0
 
 
 def _count(value: Any) -> int:

@@ -11,6 +11,7 @@ import os
 from portguard._namedtuple import NamedTuple
 from portguard.errors import LookupFailedError
 from portguard.rules.engines import DEFAULT, ENGINES
+from portguard.rules.origin import sudo_uid
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -101,11 +102,12 @@ def _paths(pattern: str, places: Mapping[str, Sequence[str]]) -> list[str]:
 
 def _runtime_directories(environ: Mapping[str, str]) -> list[str]:
     """Return where this user's sockets are (XDG Base Directory Specification), and those of sudo's caller."""
-    runtime, caller = environ.get("XDG_RUNTIME_DIR", ""), environ.get("SUDO_UID", "")
+    runtime = environ.get("XDG_RUNTIME_DIR", "")
+    caller = sudo_uid(environ, is_root=hasattr(os, "geteuid") and os.geteuid() == 0)
     found = [runtime.rstrip("/")] if os.path.isabs(runtime) else []
     if not found and hasattr(os, "getuid"):
         found.append(f"/run/user/{os.getuid()}")
-    if caller.isascii() and caller.isdigit() and f"/run/user/{caller}" not in found:
+    if caller is not None and f"/run/user/{caller}" not in found:
         found.append(f"/run/user/{caller}")
     return found
 

@@ -20,8 +20,8 @@ from portguard.project import ours
 from portguard.rules import addresses, attribution, explain, guard, ownership, targets, verdicts
 from portguard.rules.guard import Refusal, Suspect
 from portguard.rules.origin import classify, kind_of
-from portguard.system import origin, proc_stat, processes, signals, sockets
-from portguard.system.probe import probe_all
+from portguard.system import kernel, origin, proc_stat, processes, signals, sockets
+from portguard.system.probe import probe_hosts
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ class Planner:
         protocol = target.protocols[0]
         place = addresses.target(target.hosts, target.port, protocol)
         message, hint = f"nothing listens on {place}", None
-        if verdicts.combine(target.hosts, probe_all(protocol, wanted, target.port)[0]) == "busy":
+        if probe_hosts(target.hosts, protocol, target.port)[0] == "busy":
             found = find.find_holders(protocol, wanted, target.port)
             if found.cause != "none":
                 message = f"{message}; {explain.occupied(found.holders[0])}"
@@ -357,9 +357,9 @@ def typed(text: str) -> str:
 
 def _caller(environ: Mapping[str, str]) -> guard.Caller:
     pid = os.getpid()
-    euid = os.geteuid() if hasattr(os, "geteuid") else None
+    euid = kernel.euid()
     uids = None if euid is None else {euid}
-    caller = ours.sudo_uid(environ)
+    caller = ours.sudo_caller(environ)
     if uids is not None and caller is not None:
         uids.add(caller)
     return guard.Caller(

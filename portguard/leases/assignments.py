@@ -15,6 +15,7 @@ from portguard._namedtuple import NamedTuple
 from portguard.errors import StateError
 from portguard.leases.directory import assignments_name, close, is_there, open_directory, unusable
 from portguard.leases.files import close_locked, open_locked, open_private, read_whole, remove, set_aside
+from portguard.rules.ranges import LAST_PORT, decimal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 _HEADER = "portguard-assignments"
 _VERSION = 1
 _SIZE_LIMIT = 16 << 20  # bytes; 65,535 lines of long paths are less
+_NUMBER_DIGITS = 12
 _FIELDS = 7
 _LOCK_DEADLINE = 10.0  # seconds; a hundred checkouts may ask for their first numbers at once
 KINDS = ("isolated", "moved")
@@ -179,13 +181,12 @@ def _assignment(line: str) -> Assignment | None:
     fields = line.split("\t")
     if len(fields) != _FIELDS or "\0" in line:
         return None
-    port, since, kind, *texts = fields
-    if not all(text.isascii() and text.isdigit() and len(text) <= 12 for text in (port, since)):
-        return None
-    if not 0 < int(port) < 65536 or kind not in KINDS or not all(texts[:3]):
+    kind, *texts = fields[2:]
+    port, since = decimal(fields[0], _NUMBER_DIGITS), decimal(fields[1], _NUMBER_DIGITS)
+    if port is None or since is None or not 0 < port <= LAST_PORT or kind not in KINDS or not all(texts[:3]):
         return None
     name, directory, root, common = (_unescape(text) if "\\" in text else text for text in texts)
-    return Assignment(int(port), int(since), kind, name, directory, root, common)
+    return Assignment(port, since, kind, name, directory, root, common)
 
 
 def _escape(value: object) -> str:

@@ -161,7 +161,12 @@ class Table:
     def carries(self, port: int, lease: Lease) -> bool:
         """Whether `port` still carries exactly this lease; texts may be cut, and do not count."""
         there = self.lease(port)
-        return there is not None and there[:6] == lease[:6]
+        return there is not None and identity(there) == identity(lease)
+
+
+def identity(lease: Lease) -> tuple[int, int, int, int, int, str]:
+    """Return what tells a lease from every other one of its port: all but its texts, which the table may cut."""
+    return lease.expires, lease.pid, lease.protocols, lease.started, lease.since, lease.kind
 
 
 def _with_end(data: bytes) -> Iterator[int]:

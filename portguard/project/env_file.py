@@ -6,6 +6,7 @@ import os
 
 from portguard._namedtuple import NamedTuple
 from portguard.project.records import shown
+from portguard.rules.ranges import decimal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -73,6 +74,4 @@ def preferred_in(block: Block | None, items: Iterable[Declaration], checkout: Ch
     if block is None or block.owner != checkout.root:
         return {}
     values = {item.name: block.values.get(item.env or "", "") for item in items}
-    return {
-        name: int(value) for name, value in values.items() if value.isascii() and value.isdigit() and len(value) < 6
-    }
+    return {name: number for name, value in values.items() if (number := decimal(value)) is not None}

@@ -7,7 +7,9 @@ import os
 from portguard.errors import PortguardError
 from portguard.project.checkout import checkout_of, hash_of, is_in
 from portguard.project.records import directory_of
+from portguard.rules.origin import sudo_uid
 from portguard.rules.ownership import OwnStack
+from portguard.system import kernel
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -16,6 +18,11 @@ if TYPE_CHECKING:
     from portguard.model import Process
     from portguard.project.records import Project
     from portguard.rules.verdicts import OwnTree
+
+
+def sudo_caller(environ: Mapping[str, str]) -> int | None:
+    """Return the user who called us through sudo, None for nobody."""
+    return sudo_uid(environ, is_root=kernel.euid() == 0)
 
 
 def find_own_tree(project: Project, environ: Mapping[str, str]) -> OwnTree | None:
@@ -30,7 +37,7 @@ def find_own_tree(project: Project, environ: Mapping[str, str]) -> OwnTree | Non
     root = os.path.realpath(find.checkout_root(directory) or directory)
     if os.path.dirname(root) == root or root in {os.path.realpath(home) for home in _homes(environ)}:
         return None
-    uid = sudo_uid(environ)
+    uid = sudo_caller(environ)
     if uid is None:
         try:
             uid = os.stat(root).st_uid
@@ -55,13 +62,6 @@ def without_others(tree: OwnTree | None, people: Iterable[Process]) -> OwnTree |
     return tree._replace(others=tuple(sorted(others)))
 
 
-def sudo_uid(environ: Mapping[str, str]) -> int | None:
-    """Return the user who called us through sudo (sudo(8)), None where nobody did."""
-    text = environ.get("SUDO_UID", "")
-    is_root = hasattr(os, "geteuid") and os.geteuid() == 0
-    return int(text) if is_root and text.isascii() and text.isdigit() and len(text) <= 10 else None
-
-
 def _homes(environ: Mapping[str, str]) -> Iterator[str]:
     if os.path.isabs(environ.get("HOME", "")):
         yield environ["HOME"]
@@ -70,7 +70,7 @@ def _homes(environ: Mapping[str, str]) -> Iterator[str]:
         return
     import pwd  # POSIX only, and only when a port is busy
 
-    for uid in {os.geteuid(), sudo_uid(environ) or 0}:
+    for uid in {os.geteuid(), sudo_caller(environ) or 0}:
         try:
             yield pwd.getpwuid(uid).pw_dir
         except (KeyError, OverflowError):

@@ -10,6 +10,7 @@ from __future__ import annotations
 from portguard._namedtuple import NamedTuple
 from portguard.rules import engines
 from portguard.rules.addresses import ANY_V4, ANY_V6, canonical, is_mapped, is_v6
+from portguard.rules.ranges import decimal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ _HEX = frozenset("0123456789abcdef")
 # systemd.unit(5): "ASCII letters, digits, ":", "-", "_", ".", and "\\"", "@" for instances; up to 255 characters.
 _UNIT_CHARACTERS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789:-_.\\@")
 _UNIT_LENGTH = 255
+_UID_DIGITS = 10  # of 32 bits
 
 
 class Published(NamedTuple):
@@ -181,9 +183,10 @@ def user_of(cgroup: str) -> int | None:
     """Return the user whose systemd manager runs the process, by the text of /proc/PID/cgroup; None for none."""
     for _, _, path in _hierarchies(cgroup):
         for part in path.split("/"):
-            number = part.removeprefix("user@").removesuffix(".service")
-            if part == f"user@{number}.service" and number.isascii() and number.isdigit() and len(number) <= 10:
-                return int(number)
+            text = part.removeprefix("user@").removesuffix(".service")
+            number = decimal(text, _UID_DIGITS)
+            if number is not None and part == f"user@{text}.service":
+                return number
     return None
 
 

@@ -5,7 +5,7 @@ An empty variable counts as unset, as it does in compose's `${VAR:-default}`.
 
 from __future__ import annotations
 
-from portguard.rules.ranges import LAST_PORT
+from portguard.rules.ranges import LAST_PORT, decimal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -36,13 +36,13 @@ def resolve(
         return declaration._replace(port=leased[declaration.name], moved_by="this checkout's lease", origin="lease")
     if not value:
         return declaration
-    number = value.strip()
-    if not (number.isascii() and number.isdigit() and len(number) <= len("65535") and 0 < int(number) <= LAST_PORT):
+    number = decimal(value.strip())
+    if number is None or not 0 < number <= LAST_PORT:
         place = origin if origin != "the environment" else "environment"
         what = f"{value[:80]!r} is not a port (1 to {LAST_PORT})"
         return f"{place}: {declaration.env} moves {declaration.name!r}, and {what}"
     kind: Origin = "environment" if origin == "the environment" else "dotenv"
-    return declaration._replace(port=int(number), moved_by=f"{declaration.env} in {origin}", origin=kind)
+    return declaration._replace(port=number, moved_by=f"{declaration.env} in {origin}", origin=kind)
 
 
 def is_explicit(declaration: Declaration, environ: Mapping[str, str], dotenv: Mapping[str, tuple[str, int]]) -> bool:

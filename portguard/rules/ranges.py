@@ -1,4 +1,4 @@
-"""Ranges and lists of port numbers: RFC 6335, the ephemeral range, the ports browsers refuse. Pure data."""
+"""Port numbers: how they are written, RFC 6335, the ephemeral range, the ports browsers refuse. Pure."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ LAST_PORT = 65535
 WELL_KNOWN: Range = (0, 1023)
 DYNAMIC: Range = (49152, LAST_PORT)  # RFC 6335 section 6
 
+PORT_DIGITS = len(str(LAST_PORT))
+
 # The kernel's default of net.ipv4.ip_local_port_range, assumed when the setting cannot be read (ip-sysctl.rst).
 LINUX_EPHEMERAL: Range = (32768, 60999)
 
@@ -26,6 +28,15 @@ BROWSER_BLOCKED = frozenset((
     5060, 5061, 6000, 6566, 6665, 6666, 6667, 6668, 6669, 6679, 6697, 10080,
 ))
 # fmt: on
+
+
+def decimal(text: str, digits: int = PORT_DIGITS) -> int | None:
+    """Return the number that up to `digits` decimal digits write, None for any other text.
+
+    `int` alone takes signs, spaces, underscores and the digits of other scripts, and reads long rows of digits slowly.
+    """
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= digits else None
+
 
 # AirPlay Receiver listens on these since macOS 12.
 AIRPLAY = (5000, 7000)

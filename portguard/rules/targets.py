@@ -5,7 +5,7 @@ from __future__ import annotations
 from portguard.errors import UsageError
 from portguard.model import PROTOCOLS, Declaration, Source
 from portguard.rules.addresses import canonical
-from portguard.rules.ranges import LAST_PORT
+from portguard.rules.ranges import LAST_PORT, decimal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -77,11 +77,12 @@ def parse_port(text: str) -> Declaration:
 
 
 def _port_of(text: str, number: str) -> int:
-    if len(number) > len("65535") or int(number) > LAST_PORT:
+    port = decimal(number)
+    if port is None or port > LAST_PORT:
         raise UsageError(f"{text!r}: ports are 1 to {LAST_PORT}")
-    if int(number) == 0:
+    if port == 0:
         raise UsageError(f"{text!r}: port 0 means any free one", "ask for one: portguard free")
-    return int(number)
+    return port
 
 
 def _host_of(text: str, host: str) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from portguard._namedtuple import NamedTuple
 from portguard.errors import ConfigError
+from portguard.rules.ranges import decimal
 from portguard.sources import port_spec
 from portguard.sources.compose_merge import Field, PortEntry, Service, unique
 from portguard.sources.interpolation import TemplateError, substitute
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 TOP_LEVEL = (
     "version", "name", "include", "services", "networks", "volumes", "secrets", "configs", "models", "jobs",
 )  # fmt: skip
+_NUMBER_DIGITS = 9
 _PROBLEMS_LIMIT = 500  # who has more of them has no compose file
 _LONG_FORM = ("target", "published", "host_ip", "protocol", "app_protocol", "mode", "name")
 # What people write for the keys that are read here; compose refuses every unknown key of a service.
@@ -70,9 +72,10 @@ class Source(NamedTuple):
     def number(self, node: Node, what: str) -> int:
         """Return a number that is not negative, written as one or as a string. Raises ConfigError."""
         text = self.text(node, what)
-        if not (text.isascii() and text.isdigit()) or len(text) > 9:
+        number = decimal(text, _NUMBER_DIGITS)
+        if number is None:
             raise self.document.error(node, f"{what} must be a number, not {text[:40]!r}")
-        return int(text)
+        return number
 
 
 def mode_of(node: Node) -> Mode:

@@ -9,7 +9,7 @@ import re
 
 from portguard._namedtuple import NamedTuple
 from portguard.rules.addresses import canonical, is_alias
-from portguard.rules.ranges import LAST_PORT
+from portguard.rules.ranges import LAST_PORT, decimal
 
 PROTOCOLS = ("tcp", "udp", "sctp")
 # Names as portguard.toml takes them; a default without further references; the rest of a short form without any.
@@ -109,10 +109,8 @@ def _span(text: str, what: str, whole: str) -> tuple[int, int]:
 
 def _number(text: str) -> int | None:
     """Return a decimal number of up to 16 bits; leading zeros are fine, signs and spaces are not."""
-    digits = text.lstrip("0") or "0"
-    if not (text.isascii() and text.isdigit()) or len(digits) > len("65535") or int(digits) > LAST_PORT:
-        return None
-    return int(digits)
+    number = decimal((text.lstrip("0") or "0") if text else "")
+    return number if number is not None and number <= LAST_PORT else None
 
 
 def _shown(first: int, last: int) -> str:

@@ -51,6 +51,11 @@ def _unkeyed(path: str, error: OSError) -> StateError:
     return StateError(f"could not determine which leases are this host's: {path}: {error.strerror}", "try again")
 
 
+def euid() -> int | None:
+    """Return our effective user, None where the system has no such numbers (Windows)."""
+    return os.geteuid() if hasattr(os, "geteuid") else None
+
+
 def ephemeral_range(proc: str = "/proc", platform: str = sys.platform) -> Range | None:
     """Return the inclusive range this kernel assigns by itself, None if unknown (ip-sysctl.rst, ip_local_port_range).
 

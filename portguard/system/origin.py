@@ -13,6 +13,7 @@ from itertools import pairwise
 from portguard._namedtuple import NamedTuple
 from portguard.rules.addresses import canonical, is_alias
 from portguard.rules.attribution import is_container_id
+from portguard.rules.ranges import LAST_PORT, decimal
 from portguard.system import proc_stat
 
 TYPE_CHECKING = False
@@ -132,7 +133,8 @@ def _arguments(pid: int, proc: str) -> list[str]:
 
 def _port(text: str) -> int:
     """Return a port's number, 0 for anything else."""
-    return int(text) if text.isascii() and text.isdigit() and len(text) <= 5 and int(text) <= 65535 else 0
+    number = decimal(text) or 0
+    return number if number <= LAST_PORT else 0
 
 
 def _read(path: str) -> bytes:

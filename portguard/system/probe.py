@@ -17,7 +17,7 @@ import time
 
 from portguard.errors import ProbeError
 from portguard.rules import binding
-from portguard.rules.addresses import ANY_V4, ANY_V6, is_mapped, is_v6
+from portguard.rules.addresses import ANY_V4, ANY_V6, expand, is_mapped, is_v6
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -87,6 +87,16 @@ def probe_all(
                 errors[address] = error
                 break
     return outcomes, errors
+
+
+def probe_hosts(
+    hosts: Sequence[str], protocol: Protocol, port: int, *, between: Callable[[], None] | None = None
+) -> tuple[Outcome, dict[str, Outcome], dict[str, str]]:
+    """Return the one outcome that counts for declared hosts, then what `probe_all` returns for their addresses."""
+    from portguard.rules import verdicts  # not for `free`, which declares no hosts
+
+    outcomes, errors = probe_all(protocol, expand(hosts), port, between=between)
+    return verdicts.combine(hosts, outcomes), outcomes, errors
 
 
 def pause(attempt: int = 3) -> None:

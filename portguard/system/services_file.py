@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 
+from portguard.rules.ranges import decimal
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -33,7 +35,8 @@ def read(path: str) -> dict[tuple[int, str], str]:
         fields = line.partition("#")[0].split()
         if len(fields) < 2:
             continue
-        number, _, protocol = fields[1].partition("/")
-        if number.isascii() and number.isdigit() and len(number) <= len("65535"):
-            names.setdefault((int(number), protocol), fields[0])
+        text, _, protocol = fields[1].partition("/")
+        number = decimal(text)
+        if number is not None:
+            names.setdefault((number, protocol), fields[0])
     return names

@@ -172,7 +172,7 @@ def test_a_connection_is_in_the_way(busy: int) -> None:
 
 def test_busy_by_nobody_that_is_told(idle: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where a bind fails and no table says why, there is nobody to end, and nothing is made up."""
-    monkeypatch.setattr(plans, "probe_all", lambda _protocol, wanted, _port: (dict.fromkeys(wanted, "busy"), {}))
+    monkeypatch.setattr(plans, "probe_hosts", lambda *_: ("busy", {}, {}))
     (port,) = kill.kill(f"127.0.0.1:{idle}").ports
     assert (port.status, port.message, port.hint) == ("nobody", f"nothing listens on 127.0.0.1:{idle}/tcp", None)
 
@@ -549,7 +549,7 @@ def test_what_came_of_it_may_not_be_told(tmp_path: Path, idle: int, monkeypatch:
     found = Planner(str(tmp_path), {}, tree=False)
     plan = StopPlan(KillPort(target, idle, "tcp", ("127.0.0.1",), "planned", "", None), parse_port(target))
     failed: dict[str, str] = {"127.0.0.1": "EMFILE"}
-    monkeypatch.setattr(kill, "probe_all", lambda _protocol, wanted, _port: (dict.fromkeys(wanted, "failed"), failed))
+    monkeypatch.setattr(kill, "probe_hosts", lambda *_: ("failed", {}, failed))
     said = outcome(found, plan)
     assert said.status == "unknown"
     assert said.message == "stopped, but could not check the port afterwards: no bind could be tried: EMFILE"

@@ -1223,3 +1223,14 @@ def test_what_a_record_says() -> None:
     assert Lease(1, 2, 3) == (1, 2, 3, 0, 0, "free", "", "", "")
     assert table.PROTOCOL_BITS == {"tcp": 1, "udp": 2}
     assert table.KINDS == ("free", "hold", "run")
+
+
+def test_a_lease_is_told_from_others_by_all_but_its_texts() -> None:
+    """A change of any number or of the kind makes it another lease; the texts, which may be cut off, do not count."""
+    lease = table.Lease(1, 2, 3, 4, 5, "run", "name", "hosts", "/directory")
+    texts = ("name", "hosts", "directory")
+
+    for field, value in zip(lease._fields, tuple(lease), strict=True):
+        other: Any = "other" if isinstance(value, str) else 99
+        changed = lease._replace(**{field: other})
+        assert (table.identity(changed) == table.identity(lease)) is (field in texts), field
