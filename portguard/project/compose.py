@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from portguard.project.records import NumberPolicy
     from portguard.sources.compose import ComposeFiles, ComposeProject, PublishedPort
+    from portguard.sources.yaml_nodes import Document
 
 _PLUGIN_DEADLINE = 10.0  # seconds
 
@@ -31,14 +32,15 @@ def published(
     A published port that a variable alone decides can be moved, as if it were declared with `env`. Its own number is
     foreseen for nobody: without `env` or `run` compose would not use it.
     """
-    found = _read(files, {**environ, **project.overlay}, by_compose=by_compose)
+    parsed: dict[str, list[Document]] = {}
+    found = _read(files, {**environ, **project.overlay}, parsed, by_compose=by_compose)
     items = declarations(found)
     if any(item.env for item in items):
         before = project.overlay
         project, items = _with_own_numbers(project, files, environ, policy, items)
         if project.overlay != before:
-            again = _read(files, {**environ, **project.overlay}, by_compose=by_compose)
-            items = _renumbered(items, again.ports)
+            again = _read(files, {**environ, **project.overlay}, parsed, by_compose=by_compose)
+            items = _with_origins(declarations(again), items)
     found = found._replace(name=own_name(project, found.name, environ))
     known = {(item.service, item.port, protocol) for item in project.declarations for protocol in item.protocols}
     added = [item for item in items if (item.service, item.port, item.protocols[0]) not in known]
@@ -96,11 +98,14 @@ def _with_own_numbers(
     return project._replace(checkout=checkout, isolated=isolated, overlay=overlay, notes=notes), resolved
 
 
-def _read(files: ComposeFiles, environ: Mapping[str, str], *, by_compose: bool) -> ComposeProject:
+def _read(
+    files: ComposeFiles, environ: Mapping[str, str], parsed: dict[str, list[Document]], *, by_compose: bool
+) -> ComposeProject:
+    """Return what the files publish with these variables; each file is opened once for all calls with one `parsed`."""
     from portguard.sources import compose  # YAML, only where a compose file is read
 
     if not by_compose:
-        return compose.read(files, environ)
+        return compose.read(files, environ, parsed=parsed)
     from portguard.engines import command  # only where it was asked for
 
     try:
@@ -125,13 +130,20 @@ def declarations(stack: ComposeProject) -> list[Declaration]:
     return items
 
 
-def _renumbered(items: Sequence[Declaration], ports: Sequence[PublishedPort]) -> list[Declaration]:
-    """Return `items` with the numbers of the same files read again, which have as many ports in the same order."""
-    if len(items) != len(ports):
-        return [*items]
+def _with_origins(items: Sequence[Declaration], before: Sequence[Declaration]) -> list[Declaration]:
+    """Return `items`, each with the name, the declared number and the origin that it had before it was moved.
+
+    The same documents give the same ports in the same order, unless a variable decides how many there are; then they
+    are told apart by name.
+    """
+    if len(items) == len(before):
+        pairs = list(zip(items, before, strict=True))
+    else:
+        known = {(old.name, old.protocols): old for old in before}
+        pairs = [(item, known.get((item.name, item.protocols), item)) for item in items]
     return [
-        item._replace(port=port.first, last_port=port.last if port.last != port.first else None)
-        for item, port in zip(items, ports, strict=True)
+        item._replace(name=old.name, declared_port=old.declared_port, origin=old.origin, moved_by=old.moved_by)
+        for item, old in pairs
     ]
 
 

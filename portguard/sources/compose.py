@@ -45,11 +45,13 @@ def read(
     project_name: str | None = None,
     profiles: Sequence[str] = (),
     cwd: str | None = None,
+    parsed: dict[str, list[Document]] | None = None,
 ) -> ComposeProject:
     """Return the project of these files: what `find` found, or paths as with `-f` (relative to `cwd`).
 
-    `project_name` is `-p`, `profiles` are `--profile`; without them the environment and `.env` decide. Raises
-    ConfigError with all problems that were found.
+    `project_name` is `-p`, `profiles` are `--profile`; without them the environment and `.env` decide. `parsed` keeps
+    the documents by path: a second call with the same one opens no compose file again, and only replaces variables
+    anew, with the numbers of its own `environ`. Raises ConfigError with all problems that were found.
     """
     if not isinstance(files, ComposeFiles):
         base = os.path.abspath(cwd or os.curdir)
@@ -58,7 +60,7 @@ def read(
     else:
         directories = [files.cwd, files.directory]
     environment = compose_files.environment(environ, directories, files.cwd)
-    reader = _Reader(files, environment)
+    reader = _Reader(files, environment, {} if parsed is None else parsed)
     try:
         return reader.project(project_name, profiles)
     except ConfigError as error:
@@ -98,10 +100,11 @@ class _Reader:
     `env_files` are those whose variables were read.
     """
 
-    def __init__(self, files: ComposeFiles, environment: Environment) -> None:
+    def __init__(self, files: ComposeFiles, environment: Environment, parsed: dict[str, list[Document]]) -> None:
         self._main = files
         self._environment = environment
-        self._documents: dict[str, list[Document]] = {}
+        self._parsed_before = parsed
+        self._documents: dict[str, list[Document]] = {}  # those that this reading needs, in its order
         self.env_files = list(environment.files)
         self._readings = 0
         self._ports = 0
@@ -156,8 +159,10 @@ class _Reader:
 
     def _parsed(self, path: str) -> list[Document]:
         if path not in self._documents:
-            data = compose_files.content(path, self._main.cwd)
-            self._documents[path] = yaml_nodes.parse(data, self._shown(path))
+            if path not in self._parsed_before:
+                data = compose_files.content(path, self._main.cwd)
+                self._parsed_before[path] = yaml_nodes.parse(data, self._shown(path))
+            self._documents[path] = self._parsed_before[path]
         return self._documents[path]
 
     def _name(self, project_name: str | None, values: Mapping[str, str]) -> str:
