@@ -29,7 +29,14 @@ if TYPE_CHECKING:
 _SLOTS = 256  # files; configs whose numbers meet take turns
 _LONGEST = 1024 * 1024  # bytes; a config has at most 64 KiB, and each of its declarations a few hundred
 # What decides the meaning of a text. Where they cannot be looked at (inside an archive) nothing is remembered.
-_RULES = ("config/parse.py", "config/locate.py", "rules/addresses.py", "rules/targets.py", "model.py")
+_RULES = (
+    "config/parse.py",
+    "config/locate.py",
+    "rules/addresses.py",
+    "rules/ranges.py",
+    "rules/targets.py",
+    "model.py",
+)
 
 
 def parsed(found: ConfigText, shown: str, environ: Mapping[str, str]) -> Config:
@@ -126,7 +133,8 @@ def _declaration(name: str, port: int, declared: int, source: tuple[str, int], *
 
 
 def _remember(place: str, name: str, key: tuple[Any, ...], config: Config) -> None:
-    rows: Any = [(*item[:3], tuple(item.source), *item[4:]) for item in config.declarations]
+    plain: Any = tuple
+    rows = [plain(item._replace(source=plain(item.source))) for item in config.declarations]
     answer = marshal.dumps((rows, config.compose_files, config.ignored))
     content = _written(key) + answer + answer
     if len(content) >= _LONGEST:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import random
 import subprocess
@@ -10,12 +11,15 @@ from pathlib import Path
 
 import pytest
 
+import portguard
 from portguard.config.find import ConfigText
 from portguard.errors import ConfigError
 from portguard.model import Config
 from portguard.project import cache as configs
 from tests.amount import examples
 from tests.conftest import Run
+
+PACKAGE = Path(portguard.__file__).parent
 
 WEB = (
     b'[ports.web]\nport = 8080\nhost = ["127.0.0.1", "::1"]\nprotocol = ["tcp", "udp"]\nenv = "WEB_PORT"\n'
@@ -200,3 +204,23 @@ def test_the_command_spares_itself_the_parser(tmp_path: Path, portguard: Run) ->
     )
     second = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert (second.returncode, second.stdout) == (first.returncode, first.stdout), second.stderr
+
+
+def test_a_change_of_anything_that_decides_a_meaning_forgets_it() -> None:
+    """The files whose change makes a remembered config stale are all that parsing one imports, but for plain records."""
+    found: set[str] = set()
+    wanted = ["config/parse.py"]
+    for name in wanted:
+        if name in found:
+            continue
+        found.add(name)
+        for node in ast.walk(ast.parse((PACKAGE / name).read_text())):
+            if not isinstance(node, ast.ImportFrom) or not (node.module or "").startswith("portguard"):
+                continue
+            base = (node.module or "").removeprefix("portguard").removeprefix(".").replace(".", "/")
+            paths = [f"{base}.py", *(f"{base}/{alias.name}.py" for alias in node.names)]
+            wanted += [path for path in paths if (PACKAGE / path).is_file()]
+    typing_only = {"config/find.py"}  # under TYPE_CHECKING
+    decides_nothing = {"errors.py", "_namedtuple.py", "_contexts.py"}
+
+    assert found - decides_nothing - typing_only == set(configs._RULES)

@@ -25,7 +25,7 @@ BREAKINGS = {
         Breaking(
             "the compose plugin resolves compose files without being asked to",
             "project/compose.py",
-            "    if not by_compose:\n        return compose.read(files, environ)\n",
+            "    if not by_compose:\n        return compose.read(files, environ, parsed=parsed)\n",
             "    by_compose = by_compose or bool(files)\n",
             [_HOSTILE + "test_nothing_of_it_is_executed"],
         ),
