@@ -207,7 +207,7 @@ def test_the_command_spares_itself_the_parser(tmp_path: Path, portguard: Run) ->
 
 
 def test_a_change_of_anything_that_decides_a_meaning_forgets_it() -> None:
-    """The files whose change makes a remembered config stale are all that parsing one imports, but for plain records."""
+    """The files whose change makes a remembered config stale are all that parsing imports, but for plain records."""
     found: set[str] = set()
     wanted = ["config/parse.py"]
     for name in wanted:

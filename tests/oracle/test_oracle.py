@@ -31,7 +31,7 @@ pytestmark = [
 ]
 
 SEED = "PORTGUARD_TEST_SEED"
-_DAILY, _WHOLE = 1.0, 60.0  # minutes
+_DAILY, _WHOLE = 1 / 3, 60.0  # minutes
 _BESIDE_OTHERS = 3  # worlds at once, every day
 _CATCHING = 60.0  # seconds in which a broken rule has to be noticed
 
