@@ -97,23 +97,26 @@ def expected_counts() -> set[str]:
     }
 
 
-def assert_right(result: Result, seed: str) -> None:
-    """Demand no wrong verdict, and that all there is occurred."""
+def assert_right(result: Result, seed: str, *, missing: float = 0.0) -> None:
+    """Demand no wrong verdict, and that all there is occurred, but for a share of kinds that may be `missing`."""
     found = "\n".join(map(tell, result.finds))
     assert not result.finds, f"{SEED}={seed}\n{found}\n{result}"
     never = sorted(expected_counts() - set(result.counts))
-    assert not never, f"{SEED}={seed}\nnever occurred: {', '.join(never)}\n{result}"
+    assert len(never) <= missing * len(expected_counts()), f"{SEED}={seed}\nnever occurred: {', '.join(never)}\n{result}"
 
 
 @pytest.mark.scaled
 @pytest.mark.timeout(2 * 3600)
 def test_every_verdict_is_what_a_server_meets(capsys: pytest.CaptureFixture[str]) -> None:
-    """In random worlds no verdict, cause, holder or suggestion is wrong, and each kind of all that there is occurs."""
+    """In random worlds no verdict, cause, holder or suggestion is wrong, and every kind of everything occurs.
+
+    In the 20 seconds of a daily run a rare kind, such as a sandbox, may not come up: then nine tenths of them must.
+    """
     seed = new_seed()
     result = hunt(seed, amount.minutes(_DAILY, _WHOLE) * 60, workers=WORKERS if amount.is_whole() else _BESIDE_OTHERS)
     with capsys.disabled():
         sys.stdout.write(f"\n{SEED}={seed}\n{result}\n")
-    assert_right(result, seed)
+    assert_right(result, seed, missing=0.0 if amount.is_whole() else 0.1)
 
 
 @pytest.mark.parametrize(
