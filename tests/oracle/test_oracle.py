@@ -102,7 +102,9 @@ def assert_right(result: Result, seed: str, *, missing: float = 0.0) -> None:
     found = "\n".join(map(tell, result.finds))
     assert not result.finds, f"{SEED}={seed}\n{found}\n{result}"
     never = sorted(expected_counts() - set(result.counts))
-    assert len(never) <= missing * len(expected_counts()), f"{SEED}={seed}\nnever occurred: {', '.join(never)}\n{result}"
+    assert len(never) <= missing * len(expected_counts()), (
+        f"{SEED}={seed}\nnever occurred: {', '.join(never)}\n{result}"
+    )
 
 
 @pytest.mark.scaled
