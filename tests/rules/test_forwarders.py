@@ -4,7 +4,17 @@ from __future__ import annotations
 
 import pytest
 
-from portguard.rules.engines import FORWARDERS, is_forwarder
+from portguard.rules.engines import (
+    DOCKER,
+    ENGINES,
+    FORWARDERS,
+    PODMAN,
+    RUNTIMES,
+    Engine,
+    engine_of,
+    is_forwarder,
+    known,
+)
 
 # Those that docker, podman, their rootless modes and virtual machines are known to use; see docs/guarantees.md.
 KNOWN = """
@@ -49,3 +59,47 @@ def test_ssh() -> None:
     assert not is_forwarder("sshd", platform="darwin")
     assert not is_forwarder("ssh", platform="linux")
     assert not is_forwarder("ssh")
+
+
+def test_the_records_of_the_engines() -> None:
+    """What each engine is called, where it listens, and what it is asked, word for word: commands are made of it."""
+    assert {"docker": DOCKER, "podman": PODMAN} == ENGINES
+    assert (DOCKER.kind, DOCKER.find, DOCKER.has_compose) == ("container", "docker ps --filter publish={port}", True)
+    assert (DOCKER.ps, DOCKER.own_list, DOCKER.headers, DOCKER.monitor) == (None, None, (), None)
+    assert [path for path, _ in DOCKER.sockets] == [
+        "/var/run/docker.sock",
+        "{runtime}/docker.sock",
+        "{home}/.docker/run/docker.sock",
+        "{home}/.docker/desktop/docker.sock",
+    ]
+    assert (DOCKER.publishers, DOCKER.proxies) == (("dockerd",), ("docker-proxy", "rootlesskit-docker-proxy"))
+    assert (PODMAN.kind, PODMAN.find, PODMAN.has_compose) == ("podman container", "podman ps", False)
+    assert (PODMAN.ps, PODMAN.own_list) == (
+        ("ps", "--no-trunc", "--format", "json"),
+        "/v4.0.0/libpod/containers/json",
+    )
+    assert PODMAN.headers == (b"libpod-api-version:", b"server: libpod/")
+    assert [path for path, _ in PODMAN.sockets] == ["{runtime}/podman/podman.sock", "/run/podman/podman.sock"]
+    assert (PODMAN.monitor, PODMAN.publishers, PODMAN.proxies) == ("conmon", (), ())
+    assert Engine("x", "x", ()) == ("x", "x", (), (), None, None, "", False, (), (), (), None, {})
+
+
+def test_runtimes_have_the_words_for_what_they_start() -> None:
+    """A process that one of these started is said to run in a container."""
+    assert RUNTIMES == {
+        "conmon": "podman",
+        "containerd-shim": "a container engine",
+        "containerd-shim-runc-v2": "a container engine",
+        "docker-init": "a container engine",
+        "dockerd": "docker",
+        "lxc-start": "LXC",
+        "systemd-nspawn": "systemd-nspawn",
+    }
+
+
+def test_the_engine_of_a_forwarder() -> None:
+    """A forwarder of one engine alone tells it; one that several use tells nothing; unknown names mean the default."""
+    assert engine_of(["node", None, "conmon"]) is PODMAN
+    assert engine_of(["docker-proxy"]) is DOCKER
+    assert engine_of(["slirp4netns", "node"]) is None
+    assert (known("podman"), known("nerdctl")) == (PODMAN, DOCKER)

@@ -33,8 +33,8 @@ NOTES = [
         notes.container_unknown(7, "172.17.0.2", 80),
         "container-unknown",
         (
-            "docker-proxy (pid 7) forwards it to a container at 172.17.0.2, port 80; only the engine knows which container "
-            "that is, and it could not be asked"
+            "docker-proxy (pid 7) forwards it to a container at 172.17.0.2, port 80; only the engine knows which "
+            "container that is, and it could not be asked"
         ),
     ),
     (
@@ -83,8 +83,8 @@ NOTES = [
         notes.may_be_ephemeral((1024, 65535)),
         "ephemeral",
         (
-            "no port was left outside this kernel's ephemeral range 1024-65535: an outgoing connection may take it before "
-            "you do"
+            "no port was left outside this kernel's ephemeral range 1024-65535: an outgoing connection may take it "
+            "before you do"
         ),
     ),
     (notes.not_held("port 80 is", "in use"), "unheld", "port 80 is not held: in use"),
