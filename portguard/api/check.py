@@ -326,9 +326,7 @@ class _Check:
         unprivileged_start = kernel.unprivileged_port_start() if decision.cause == "permission" else 0
         stranger = next((claim for claim in finding.claims if claim.relation != "ours"), None)
         claim = stranger or next(iter(finding.claims), None)
-        message = explain.message(
-            shown,
-            protocol,
+        words = explain.Finding(
             decision,
             holders=finding.holders,
             duplicates=[self._shortened(duplicate) for duplicate in duplicates],
@@ -336,20 +334,11 @@ class _Check:
             unprivileged_start=unprivileged_start,
             claim=claim,
             rival=finding.rival,
-        )
-        hint = explain.hint(
-            shown,
-            protocol,
-            decision,
-            holders=finding.holders,
             suggestion=suggestion,
-            platform=sys.platform,
-            euid=kernel.euid(),
-            unprivileged_start=unprivileged_start,
-            claim=claim,
             has_compose=claim is not None and self._has_compose(),
-            rival=finding.rival,
         )
+        message = explain.message(shown, protocol, words)
+        hint = explain.hint(shown, protocol, words, platform=sys.platform, euid=kernel.euid())
         return message, hint
 
     def _has_compose(self) -> bool:

@@ -276,7 +276,6 @@ def _in_the_way(question: _Question, settings: _Settings) -> tuple[tuple[Holder,
 def _not_here(question: _Question) -> tuple[str, str | None]:
     """Return that this host has no such address, and the next step, as `check` says it."""
     declaration, protocol = question.declaration, question.protocol
-    decision = verdicts.Decision("unavailable", "address-not-local")
-    text = explain.message(declaration, protocol, decision, holders=(), duplicates=(), errors={}, unprivileged_start=0)
-    hint = explain.hint(declaration, protocol, decision, holders=(), suggestion=None, platform=sys.platform, euid=None)
-    return text, hint
+    finding = explain.Finding(verdicts.Decision("unavailable", "address-not-local"))
+    hint = explain.hint(declaration, protocol, finding, platform=sys.platform, euid=None)
+    return explain.message(declaration, protocol, finding), hint

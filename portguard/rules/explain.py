@@ -6,6 +6,7 @@ forwarder, an engine, PID 1 or a process nobody could identify.
 
 from __future__ import annotations
 
+from portguard._namedtuple import NamedTuple
 from portguard.rules import ownership
 from portguard.rules.addresses import endpoint, target
 from portguard.rules.verdicts import cause_of
@@ -68,23 +69,28 @@ def _leased(rival: Rival) -> str:
     return f"process {rival.pid} in {rival.directory} {how}"
 
 
-def message(
-    declaration: Declaration,
-    protocol: Protocol,
-    decision: Decision,
-    *,
-    holders: Sequence[Holder],
-    duplicates: Sequence[Declaration],
-    errors: Mapping[str, str],
-    unprivileged_start: int,
-    claim: Claim | None = None,
-    rival: Rival | None = None,
-) -> str:
-    """Return one sentence that says what the verdict rests on.
+class Finding(NamedTuple):
+    """What was found out about a port that is not simply free.
 
     `duplicates` are the declarations that overlap this one, `errors` the bind's errno name by address, `claim` the
-    container that matters most and what it is to us, `rival` who has it leased.
+    container that matters most and what it is to us, `rival` who has it leased. `suggestion` is a free port nearby.
+    `has_compose` tells that `docker compose` can be typed here.
     """
+
+    decision: Decision
+    holders: Sequence[Holder] = ()
+    duplicates: Sequence[Declaration] = ()
+    errors: Mapping[str, str] = {}
+    unprivileged_start: int = 0
+    claim: Claim | None = None
+    rival: Rival | None = None
+    suggestion: int | None = None
+    has_compose: bool = False
+
+
+def message(declaration: Declaration, protocol: Protocol, finding: Finding) -> str:
+    """Return one sentence that says what the verdict rests on."""
+    decision, holders, duplicates, errors, unprivileged_start, claim, rival, _, _ = finding
     wanted = target(declaration.hosts, declaration.port, protocol, declaration.last_port)
     verdict, cause = decision
     if cause == "duplicate" and not duplicates:
@@ -128,23 +134,10 @@ def message(
 
 
 def hint(
-    declaration: Declaration,
-    protocol: Protocol,
-    decision: Decision,
-    *,
-    holders: Sequence[Holder],
-    suggestion: int | None,
-    platform: str,
-    euid: int | None,
-    unprivileged_start: int = 0,
-    claim: Claim | None = None,
-    has_compose: bool = False,
-    rival: Rival | None = None,
+    declaration: Declaration, protocol: Protocol, finding: Finding, *, platform: str, euid: int | None
 ) -> str | None:
-    """Return the next step, or None where there is nothing to do. Commands in it are made of checked words only.
-
-    `unprivileged_start` and `claim` as in `message`; `has_compose` tells that `docker compose` can be typed here.
-    """
+    """Return the next step, or None if there is nothing to do. Commands in it are made of checked words only."""
+    decision, holders, _, _, unprivileged_start, claim, rival, suggestion, has_compose = finding
     if decision.verdict == "ours":
         return None
     if decision.cause == "duplicate":

@@ -190,8 +190,9 @@ def test_commands_are_made_of_checked_words(number: int) -> None:
         for one in (found, found._replace(container=None)):
             claim = ownership.Claim("other-project", one) if one.container is not None else None
             hint = explain.hint(
-                _declaration(), "tcp", Decision("conflict", "listener"), holders=[one], suggestion=None,
-                platform="linux", euid=0, claim=claim, has_compose=True,
+                _declaration(), "tcp",
+                explain.Finding(Decision("conflict", "listener"), holders=[one], claim=claim, has_compose=True),
+                platform="linux", euid=0,
             )  # fmt: skip
             assert hint is not None
             assert safe(hint) == hint

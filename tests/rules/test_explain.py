@@ -20,23 +20,15 @@ CONTAINER = Container("docker", "ab" * 32, "shop-db-1", compose=Compose("shop", 
 
 def message(verdict: str = "conflict", cause: str = "listener", item: Declaration = WEB, **more: Any) -> str:
     """Return the sentence for a verdict, with these facts besides."""
-    facts: dict[str, Any] = {"holders": (), "duplicates": (), "errors": {}, "unprivileged_start": 1024, **more}
     decision = Decision(verdict, cause)  # type: ignore[arg-type]  # words of the tests
-    return explain.message(item, "tcp", decision, **facts)
+    return explain.message(item, "tcp", explain.Finding(decision, **{"unprivileged_start": 1024, **more}))
 
 
 def hint(verdict: str = "conflict", cause: str = "listener", item: Declaration = WEB, **more: Any) -> str | None:
     """Return the next step for a verdict, with these facts besides."""
-    facts: dict[str, Any] = {
-        "holders": (),
-        "suggestion": None,
-        "platform": "linux",
-        "euid": 1000,
-        "unprivileged_start": 1024,
-        **more,
-    }
+    place = {"platform": more.pop("platform", "linux"), "euid": more.pop("euid", 1000)}
     decision = Decision(verdict, cause)  # type: ignore[arg-type]  # words of the tests
-    return explain.hint(item, "tcp", decision, **facts)
+    return explain.hint(item, "tcp", explain.Finding(decision, **{"unprivileged_start": 1024, **more}), **place)
 
 
 @pytest.mark.parametrize(

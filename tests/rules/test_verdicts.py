@@ -207,9 +207,7 @@ def test_forwarders_are_never_to_be_killed(name: str) -> None:
         text = explain.hint(
             declaration(),
             "tcp",
-            Decision("conflict", "listener"),
-            holders=[holder],
-            suggestion=None,
+            explain.Finding(Decision("conflict", "listener"), holders=[holder]),
             platform="linux",
             euid=0,
         )
@@ -224,7 +222,7 @@ def test_hints_for_the_owner_s_user() -> None:
     def hint(holder: Holder, euid: int) -> str | None:
         decision = Decision("conflict", "listener")
         return explain.hint(
-            declaration(), "tcp", decision, holders=[holder], suggestion=None, platform="linux", euid=euid
+            declaration(), "tcp", explain.Finding(decision, holders=[holder]), platform="linux", euid=euid
         )
 
     known = Holder("tcp", "0.0.0.0", 8080, "listen", "known", (Process(77, name="node", uid=1000),))
@@ -246,8 +244,8 @@ def test_hints_for_the_owner_s_user() -> None:
 def test_hint_without_permission(first: int, step: str) -> None:
     """It names the numbers that need no privileges on this system; where those do not matter, no number helps."""
     hint = explain.hint(
-        declaration(), "tcp", Decision("unavailable", "permission"), holders=(), suggestion=None, platform="linux",
-        euid=1000, unprivileged_start=first,
+        declaration(), "tcp", explain.Finding(Decision("unavailable", "permission"), unprivileged_start=first),
+        platform="linux", euid=1000,
     )  # fmt: skip
 
     assert hint == step
