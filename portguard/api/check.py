@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
+from portguard._contexts import once
 from portguard._namedtuple import NamedTuple
 from portguard.errors import ConfigError, UsageError
 from portguard.holders import rivals
@@ -108,12 +109,7 @@ class _Check:
         self._ephemeral: Range | None = kernel.ephemeral_range()
         self._duplicates = verdicts.duplicates(project.declarations)
         self._taken = {item.port for item in project.declarations}
-        self._own_tree: list[OwnTree | None] = []
-        self._here: Checkout | None = project.checkout
         self._asked: frozenset[int] = frozenset()
-        self._known: Known | None = None
-        self._us: OwnStack | None = None
-        self._engines: Engines | None = None
 
     def ports(self, chosen: Sequence[Declaration]) -> tuple[PortReport, ...]:
         self._asked = frozenset(item.port for item in chosen)
@@ -126,22 +122,24 @@ class _Check:
     def unread(self) -> tuple[Note, ...]:
         """Return what could not be read of what is handed out, unless the project says so already."""
         is_told = any(note.id == "leases" for note in self._project.notes)
-        return self._known.notes if self._known is not None and not is_told else ()
+        known = _Check._known.peek(self)
+        return known.notes if known is not None and not is_told else ()
 
     def silent(self) -> tuple[Note, ...]:
         """Return what the engines, where they were asked anyway, say of our containers that publish nothing."""
-        return self._engines.silent(self._us) if self._engines is not None and self._us is not None else ()
+        engines, stack = _Check._engines.peek(self), _Check._stack.peek(self)
+        return engines.silent(stack) if engines is not None and stack is not None else ()
 
     def _entry(self, item: Declaration, protocol: Protocol) -> PortReport:
         duplicates = () if item.is_ad_hoc else self._duplicates.get((item.name, protocol), ())
-        if item.is_published and self._get_engines().remote() is not None:
+        if item.is_published and self._engines.remote() is not None:
             finding = self._ask_remote(item, protocol)
         elif item.last_port is not None:
             finding = self._probe_range(item, protocol)
         else:
             finding = self._probe(item, protocol, item.port)
         if finding.decision.verdict == "free" and item.last_port is None:
-            rival = rivals.find_rival(item, protocol, self._get_known(), self._get_here)
+            rival = rivals.find_rival(item, protocol, self._known, self._here)
             if rival is not None:
                 finding = finding._replace(decision=verdicts.Decision("conflict", "lease"), rival=rival)
         is_crowded = item.replicas > item_span(item) and finding.decision.verdict in ("free", "ours")
@@ -168,7 +166,7 @@ class _Check:
         elif outcome == "no-permission" and cause != "listener":
             holders = ()
             is_engine_s = item.is_published or item.service is not None
-            if is_engine_s and is_table_read and cause == "none" and self._get_engines().is_rootful():
+            if is_engine_s and is_table_read and cause == "none" and self._engines.is_rootful():
                 from portguard.rules import notes as words  # only when there is something to note
 
                 return _Finding(port, verdicts.Decision("free", "none"), notes=(words.published_as_root(),))
@@ -177,7 +175,8 @@ class _Check:
         is_ours = cause == "listener" and self._is_ours(item, holders, claims)
         decision = verdicts.decide(outcome, cause, is_table_read=is_table_read, is_ours=is_ours, strict=self._strict)
         is_no = decision.verdict in ("conflict", "unavailable")
-        notes = self._engines.notes(port) if self._engines is not None and is_no else ()
+        engines = _Check._engines.peek(self)
+        notes = engines.notes(port) if engines is not None and is_no else ()
         return _Finding(port, decision, holders, claims, failed, notes)
 
     def _probe_range(self, item: Declaration, protocol: Protocol) -> _Finding:
@@ -202,7 +201,7 @@ class _Check:
         from portguard.holders import containers  # only with a remote engine
         from portguard.rules import notes as words
 
-        engines = self._get_engines()
+        engines = self._engines
         remote = engines.remote()
         host, found_in = (remote.host, remote.origin) if remote else (None, None)
         wanted = addresses.expand(item.hosts)
@@ -210,7 +209,7 @@ class _Check:
         taken: list[Holder] = []
         for port in range(first, first + count):
             holders = containers.published_by(protocol, wanted, port, engines)
-            claims = tuple(containers.claims(item, holders, self._get_us(), engines))
+            claims = tuple(containers.claims(item, holders, self._stack, engines))
             if holders and all(claim.relation == "ours" for claim in claims):
                 note = words.remote_engine(host, found_in, answered=True)
                 decision = verdicts.decide("busy", "listener", is_table_read=True, is_ours=True, strict=self._strict)
@@ -219,17 +218,17 @@ class _Check:
         notes = (words.remote_engine(host, found_in, answered=False), *engines.notes(first))
         if not engines.answer().has_answered or len(taken) < count:
             return _Finding(first, verdicts.Decision("unknown", "none"), notes=notes)
-        claims = tuple(containers.claims(item, taken[:1], self._get_us(), engines))
+        claims = tuple(containers.claims(item, taken[:1], self._stack, engines))
         return _Finding(first, verdicts.Decision("conflict", "listener"), tuple(taken[:1]), claims, notes=notes)
 
     def _explain(self, item: Declaration, holders: tuple[Holder, ...]) -> tuple[tuple[Holder, ...], tuple[Claim, ...]]:
         from portguard.holders import containers  # only when a port is busy
 
-        engines = self._get_engines()
+        engines = self._engines
         holders = engines.attribute(holders)
         if all(holder.container is None for holder in holders):
             return holders, ()
-        return holders, tuple(containers.claims(item, holders, self._get_us(), engines))
+        return holders, tuple(containers.claims(item, holders, self._stack, engines))
 
     def _is_ours(self, item: Declaration, holders: Sequence[Holder], claims: Sequence[Claim]) -> bool:
         """Whether every holder is this project's own: by container, or by process."""
@@ -244,39 +243,42 @@ class _Check:
             return True
         from portguard.project import ours  # only when a process of somebody's listens
 
-        if not self._own_tree:
-            self._own_tree.append(ours.find_own_tree(self._project, self._environ))
         people = [process for holder in processes for process in holder.processes]
-        if verdicts.is_ours(item, people, ours.without_others(self._own_tree[0], people)):
+        if verdicts.is_ours(item, people, ours.without_others(self._own_tree, people)):
             return True
-        lease = self._get_known().leases.get(item.port) if item.service is None else None
-        return rivals.runs_here(lease, people, self._get_here)
+        lease = self._known.leases.get(item.port) if item.service is None else None
+        return rivals.runs_here(lease, people, self._here)
 
-    def _get_engines(self) -> Engines:
-        if self._engines is None:
-            from portguard.holders.containers import Engines  # only when an engine could be concerned
+    @once
+    def _engines(self) -> Engines:
+        from portguard.holders.containers import Engines  # only when an engine could be concerned
 
-            self._engines = Engines(self._environ)
-        return self._engines
+        return Engines(self._environ)
 
-    def _get_known(self) -> Known:
-        if self._known is None:
-            self._known = rivals.look(self._asked, self._environ)
-        return self._known
+    @once
+    def _known(self) -> Known:
+        return rivals.look(self._asked, self._environ)
 
-    def _get_here(self) -> Checkout:
-        if self._here is None:
-            from portguard.project.checkout import checkout_of  # only when somebody else might have a number
+    @once
+    def _own_tree(self) -> OwnTree | None:
+        from portguard.project import ours  # only when a process of somebody's listens
 
-            self._here = checkout_of(directory_of(self._project))
-        return self._here
+        return ours.find_own_tree(self._project, self._environ)
 
-    def _get_us(self) -> OwnStack:
-        if self._us is None:
-            from portguard.project import ours  # only when a container holds a port
+    @once
+    def _stack(self) -> OwnStack:
+        from portguard.project import ours  # only when a container holds a port
 
-            self._us = ours.own_stack(self._project, self._environ)
-        return self._us
+        return ours.own_stack(self._project, self._environ)
+
+    @once
+    def _checkout(self) -> Checkout:
+        from portguard.project.checkout import checkout_of  # only when somebody else might have a number
+
+        return self._project.checkout or checkout_of(directory_of(self._project))
+
+    def _here(self) -> Checkout:
+        return self._checkout
 
     # --- putting it into words --------------------------------------------------------------------------------------
 

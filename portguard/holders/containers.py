@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 
+from portguard._contexts import once
 from portguard.errors import LookupFailedError
 from portguard.model import Container, Note
 from portguard.rules import addresses, attribution, ownership
@@ -43,11 +44,9 @@ class Engines:
     def __init__(self, environ: Mapping[str, str]) -> None:
         self._environ = environ
         self._answer: Answer | None = None
-        self._remote: list[EngineEndpoint | None] = []
         self._told: dict[int, Note] = {}
         self._groups: dict[int, Group] = {}
         self._parsed: dict[str, Group] = {}
-        self._forwards: tuple[Forward, ...] | None = None
         self._forwarders: dict[str | None, bool] = {}
         # Processes behind which there is nothing more, by the id of their record, which sockets share.
         self._plain: dict[int, tuple[Process, ...]] = {}
@@ -64,16 +63,17 @@ class Engines:
 
     def remote(self) -> EngineEndpoint | None:
         """Return the endpoint docker would use when its ports are not those of this network namespace, else None."""
-        if not self._remote:
-            from portguard.engines import endpoint  # only for ports an engine will publish
+        return self._elsewhere
 
-            try:
-                found = endpoint.find_endpoint(self._environ)
-            except LookupFailedError:
-                found = None
-            is_elsewhere = found is not None and (found.is_remote or self._is_mounted(found))
-            self._remote.append(found if is_elsewhere else None)
-        return self._remote[0]
+    @once
+    def _elsewhere(self) -> EngineEndpoint | None:
+        from portguard.engines import endpoint  # only for ports an engine will publish
+
+        try:
+            found = endpoint.find_endpoint(self._environ)
+        except LookupFailedError:
+            return None
+        return found if found.is_remote or self._is_mounted(found) else None
 
     def is_rootful(self) -> bool:
         """Whether the engine that compose would use is here, answers, and is root's: it may bind every port."""
@@ -186,7 +186,7 @@ class Engines:
         return holder._replace(container=Container(DEFAULT.name, "", ""))
 
     def _forward(self, holder: Holder, forwarder: Process | None) -> Forward | None:
-        candidates = self._all_forwards() if forwarder is None else (origin.forwarded_by(forwarder.pid, _PROXIES),)
+        candidates = self._forwards if forwarder is None else (origin.forwarded_by(forwarder.pid, _PROXIES),)
         for forward in candidates:
             if (
                 forward is not None
@@ -197,10 +197,9 @@ class Engines:
                 return forward
         return None
 
-    def _all_forwards(self) -> tuple[Forward, ...]:
-        if self._forwards is None:
-            self._forwards = origin.forwards(_PROXIES)
-        return self._forwards
+    @once
+    def _forwards(self) -> tuple[Forward, ...]:
+        return origin.forwards(_PROXIES)
 
     def _services(self) -> tuple[Running, ...]:
         """Return what a swarm publishes: dockerd holds those ports itself, and lists them nowhere else."""

@@ -10,6 +10,7 @@ import contextlib
 import os
 import sys
 
+from portguard._contexts import once
 from portguard._namedtuple import NamedTuple
 from portguard.errors import PortguardError
 from portguard.holders import ending, find
@@ -66,8 +67,6 @@ class Planner:
         self.engines = Engines(environ)
         self.caller = _caller(environ)
         self._handles: dict[int, Handle | None] = {}
-        self._here: tuple[OwnStack, OwnTree | None] | None = None
-        self._all_stats: dict[int, ProcessStat] | None = None
 
     def close(self) -> None:
         """Let go of the processes."""
@@ -175,7 +174,7 @@ class Planner:
             return Refusal(
                 "it is a service of a swarm", f"unpublish its port: docker service update --publish-rm {port}"
             )
-        relation = relation_of(container, None, self._get_here()[0], self.engines)
+        relation = relation_of(container, None, self._here[0], self.engines)
         name = container.name or container.id[:12]
         action = KillAction(
             kind="container",
@@ -215,17 +214,17 @@ class Planner:
 
     def _is_own_unit(self, unit: str, *, is_user_unit: bool) -> bool:
         """Whether everything that runs in a user's unit runs in this checkout."""
-        _, own_tree = self._get_here()
+        _, own_tree = self._here
         people = [
             processes.describe(pid)
-            for pid in self._get_all_stats()
+            for pid in self._all_stats
             if attribution.unit_of(origin.cgroup_of(pid)) == (unit, is_user_unit)
         ]
         tree = ours.without_others(own_tree, people)
         return is_user_unit and bool(people) and all(verdicts.runs_in(process, tree) for process in people)
 
     def _decide_processes(self, port: int, row: Socket, holder: Holder) -> StopStep | Refusal:
-        rows = self._get_all_stats()
+        rows = self._all_stats
         members = {process.pid: row for process in holder.processes}
         tops = dict.fromkeys(self.top(process) for process in holder.processes)
         wanted: dict[int, Socket | None] = dict.fromkeys(members, row)
@@ -258,7 +257,7 @@ class Planner:
         tree = _checkout_of(process)
         return guard.top_of(
             process.pid,
-            self._get_all_stats(),
+            self._all_stats,
             lambda pid: _is_beside(pid, process, tree),
             (*self.caller.ancestors, self.caller.pid),
         )
@@ -268,7 +267,7 @@ class Planner:
         if holder.container is not None:
             return False
         for process in holder.processes:
-            stat = self._get_all_stats().get(process.parent_pid or 0)
+            stat = self._all_stats.get(process.parent_pid or 0)
             if stat is not None and (process.parent_pid or 0) > 1 and kind_of(stat.name) not in _QUIET:
                 return True
             if self.top(process) != process.pid:
@@ -277,7 +276,7 @@ class Planner:
 
     def suspect(self, pid: int) -> Suspect:
         """Return what is known about a process that might be ended."""
-        stat = self._get_all_stats().get(pid)
+        stat = self._all_stats.get(pid)
         cgroup = origin.cgroup_of(pid)
         is_unread = not cgroup or self.engines.is_group_unreadable(pid)
         return Suspect(
@@ -295,28 +294,23 @@ class Planner:
 
     def forget(self) -> None:
         """Forget what may have changed since something was ended."""
-        self._all_stats = None
+        Planner._all_stats.forget(self)
         self.engines = Engines(self._environ)
 
-    def _get_all_stats(self) -> dict[int, ProcessStat]:
-        if self._all_stats is None:
-            self._all_stats = proc_stat.read_all()
-        return self._all_stats
+    @once
+    def _all_stats(self) -> dict[int, ProcessStat]:
+        return proc_stat.read_all()
 
-    def _get_here(self) -> tuple[OwnStack, OwnTree | None]:
-        if self._here is None:
-            from portguard.project import load  # only where a container or a unit holds a port
-            from portguard.project.records import Project
+    @once
+    def _here(self) -> tuple[OwnStack, OwnTree | None]:
+        from portguard.project import load  # only where a container or a unit holds a port
+        from portguard.project.records import Project
 
-            project = Project(self._cwd)
-            # What cannot be read makes nothing this project's, and names have to be confirmed.
-            with contextlib.suppress(PortguardError):
-                project = load.load(self._cwd, None, self._environ, is_required=False)
-            self._here = (
-                ours.own_stack(project, self._environ),
-                ours.find_own_tree(project, self._environ),
-            )
-        return self._here
+        project = Project(self._cwd)
+        # What cannot be read makes nothing this project's, and names have to be confirmed.
+        with contextlib.suppress(PortguardError):
+            project = load.load(self._cwd, None, self._environ, is_required=False)
+        return ours.own_stack(project, self._environ), ours.find_own_tree(project, self._environ)
 
 
 # ---------------------------------------------------------------- small facts

@@ -313,7 +313,7 @@ def test_containers(asked: Planner, tmp_path: Path) -> None:
     assert nameless.action.name == ID[:12]
     ours = decided(asked, holder_of(container=mine))
     assert isinstance(ours, StopStep)
-    assert ours.action.needs_name is (asked._get_here()[0].name != tmp_path.name)
+    assert ours.action.needs_name is (asked._here[0].name != tmp_path.name)
     elsewhere = decided(asked, holder_of(container=mine._replace(compose=Compose(tmp_path.name, "db", "/elsewhere"))))
     assert isinstance(elsewhere, StopStep)
     assert elsewhere.action.needs_name
@@ -896,7 +896,7 @@ def test_suspects(asked: Planner, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         assert asked.name_of(2**22 + 1) == "a process"
         engines = asked.engines
         asked.forget()
-        assert mine.pid in asked._get_all_stats()
+        assert mine.pid in asked._all_stats
         assert asked.engines is not engines
 
 
