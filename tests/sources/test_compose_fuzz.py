@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from portguard.errors import ConfigError
-from portguard.sources import compose, dotenv
+from portguard.sources import compose, dotenv, yaml_nodes
 from tests.amount import examples
 
 TEXTS = examples(20_000)
@@ -166,6 +166,14 @@ def test_bombs_are_bounded(name: str, tmp_path: Path) -> None:
     taken, grown = map(float, done.stdout.split()[:2])
     assert taken < 1, done.stdout
     assert grown < 100, done.stdout
+
+
+def test_the_limit_of_nodes(tmp_path: Path) -> None:
+    """A file of more nodes than the limit is refused for that, on a machine of any speed."""
+    (tmp_path / "compose.yaml").write_text("services: {}\nx-a:\n" + "- 1\n" * yaml_nodes.NODE_LIMIT)
+
+    with pytest.raises(ConfigError, match="has more than 30000 nodes"):
+        compose.read(["compose.yaml"], {}, cwd=str(tmp_path))
 
 
 def test_includes_that_multiply(tmp_path: Path) -> None:
