@@ -879,6 +879,7 @@ RUN = shlex.join([*PORTGUARD, "run", "--"])
 def test_interrupted_at_the_terminal(terminal: Terminal, web: int) -> None:
     """Ctrl-C ends the command, which the shell sees as 130; the terminal is the shell's again."""
     terminal.type(f"{RUN} cat; echo code=$?")
+    eventually(lambda: bool(ours("cat")), "cat does not run")  # else our note stands between the two lines
     terminal.type("hello")
     terminal.shows("hello\nhello")
     terminal.press("C-c")
@@ -934,6 +935,7 @@ def test_job_control(terminal: Terminal, web: int, tmp_path: Path) -> None:
 def test_typing_after_fg(terminal: Terminal, web: int) -> None:
     """Stopped and brought to the front again, the command reads what is typed; Ctrl-D ends it with 0."""
     terminal.type(f"{RUN} cat; echo code=$?")
+    eventually(lambda: bool(ours("cat")), "cat does not run")  # else our note stands between the two lines
     terminal.type("one")
     terminal.shows("one\none")
     terminal.press("C-z")
@@ -950,6 +952,7 @@ def test_typing_after_fg(terminal: Terminal, web: int) -> None:
 def test_window_closed(terminal: Terminal, web: int) -> None:
     """With its window the command is hung up; no process is left, no lease, no bound port (the fixture looks)."""
     terminal.type(f"{RUN} cat")
+    eventually(lambda: bool(ours("cat")), "cat does not run")  # else our note stands between the two lines
     terminal.type("hello")
     terminal.shows("hello\nhello")
     assert len(holders()) == 1
