@@ -243,11 +243,11 @@ class _Check:
             return True
         from portguard.project import ours  # only when a process of somebody's listens
 
-        people = [process for holder in processes for process in holder.processes]
-        if verdicts.is_ours(item, people, ours.without_others(self._own_tree, people)):
+        found = [process for holder in processes for process in holder.processes]
+        if verdicts.is_ours(item, found, ours.without_others(self._own_tree, found)):
             return True
         lease = self._known.leases.get(item.port) if item.service is None else None
-        return rivals.runs_here(lease, people, self._here)
+        return rivals.runs_here(lease, found, self._here)
 
     @once
     def _engines(self) -> Engines:

@@ -61,8 +61,8 @@ def list_ports(
     rows.sort(key=_order)
     environ = os.environ if environ is None else environ
     engines = Engines(environ)
-    people = find.holders_of([row.socket for row in rows], brief=brief, processors=processors)
-    found = list(zip(rows, people, strict=True))
+    holders = find.holders_of([row.socket for row in rows], brief=brief, processors=processors)
+    found = list(zip(rows, holders, strict=True))
     if mine:
         uid, user = _caller()
         found = [(row, holder) for row, holder in found if _is_mine(holder, uid, user)]

@@ -46,8 +46,8 @@ def find_holders(protocol: Protocol, addresses: Sequence[str], port: int) -> Fou
         return Found("none", (_nobody(protocol, addresses[0], port, "lookup-failed"),), is_table_read=False)
     if not rows:
         return Found("none", (_nobody(protocol, addresses[0], port, "none-found"),), is_table_read=True)
-    people = with_owners(rows, None if cause == "listener" else _LIMIT, all_holders=False)
-    return Found(cause, people, is_table_read=True)
+    found = with_owners(rows, None if cause == "listener" else _LIMIT, all_holders=False)
+    return Found(cause, found, is_table_read=True)
 
 
 def _nobody(protocol: Protocol, address: str, port: int, status: OwnerStatus) -> Holder:
@@ -93,15 +93,15 @@ def holders_of(
     by_inode = owners.pids if owners is not None else {}
     pids = [by_inode.get(row.inode, ()) if row.pids is None else row.pids for row in rows]
     # Most sockets of a process have the same ones behind them.
-    people: dict[tuple[int, ...], tuple[Process, ...]] = dict.fromkeys(pids, ())
-    if any(people):
+    by_pids: dict[tuple[int, ...], tuple[Process, ...]] = dict.fromkeys(pids, ())
+    if any(by_pids):
         from portguard.system import processes  # as above
 
-        known = processes.describe_all({pid for some in people for pid in some}, brief=brief)
+        known = processes.describe_all({pid for some in by_pids for pid in some}, brief=brief)
         if brief:
             # Who comes first of several is decided by their ages, which a brief description leaves out.
-            known |= processes.describe_all({pid for some in people if len(some) > 1 for pid in some})
-        people = {some: tuple([known[pid] for pid in some]) for some in people}
+            known |= processes.describe_all({pid for some in by_pids if len(some) > 1 for pid in some})
+        by_pids = {some: tuple([known[pid] for pid in some]) for some in by_pids}
     # psutil names one process a socket. For an ordinary user the processes of others are closed, and any of them may
     # share the socket; what a security module closes even to root is an exception that would make every answer unsure.
     is_whole = owners is not None and owners.is_complete and (not owners.has_unreadable or sight.sees_all())
@@ -112,7 +112,7 @@ def holders_of(
         status = "known" if some else _why_unknown(row, owners)
         is_complete = is_whole and named is None and status != "hidden"
         whose = None if uid == nobodys else uid
-        values = (protocol, address, port, state, status, people[some], is_complete, None, None, whose, False)
+        values = (protocol, address, port, state, status, by_pids[some], is_complete, None, None, whose, False)
         found.append(unchecked(Holder, values))
     return tuple(found)
 

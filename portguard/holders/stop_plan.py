@@ -123,25 +123,22 @@ class Planner:
 
         A handle first, then all the facts: as long as it runs, its pid is nobody else's.
         """
-        people = []
+        still_there = []
         for pid in (process.pid for process in holder.processes):
             if pid not in self._handles:
                 self._handles[pid] = signals.take(pid) if pid > 1 else None
             handle = self._handles[pid]
             if pid == 1:
-                people.append(processes.describe(pid))
+                still_there.append(processes.describe(pid))
             elif handle is not None and ending.is_held(pid, row):
                 process = processes.describe(pid)
-                people += [process] if signals.is_running(handle) else []
-        return holder._replace(processes=tuple(people))
+                still_there += [process] if signals.is_running(handle) else []
+        return holder._replace(processes=tuple(still_there))
 
     def _decide(self, target: Declaration, row: Socket, holder: Holder) -> StopStep | Refusal:
         port = target.port
         if verdicts.cause_of(row.protocol, row.state) != "listener":
-            held = next((item for item in holder.processes if item.name == guard.HOLDER_NAME), None)
-            if held is not None:
-                return Refusal("it holds a portguard lease", f"release it: portguard leases release {port}")
-            return Refusal("it does not listen", f"see what it is: portguard who {port}")
+            return guard.not_listening([process.name for process in holder.processes], port)
         if holder.container is not None:
             return self._decide_container(port, holder.container)
         if not holder.processes:
@@ -166,14 +163,12 @@ class Planner:
     def _decide_container(self, port: int, container: Container) -> StopStep | Refusal:
         by_hand = ownership.command("plain", container, port, has_compose=False)
         if not container.id:
-            return Refusal("only its engine knows which container it is", f"find it: {by_hand}")
+            return guard.container_is_unknown(by_hand)
         if container.id == self.caller.container_id:
-            return Refusal("portguard itself runs in it", f"{by_hand}, from elsewhere")
+            return guard.container_is_ours(by_hand)
         running = self.engines.running(container.id)
         if running is not None and running.is_service:
-            return Refusal(
-                "it is a service of a swarm", f"unpublish its port: docker service update --publish-rm {port}"
-            )
+            return guard.container_is_a_service(port)
         relation = relation_of(container, None, self._here[0], self.engines)
         name = container.name or container.id[:12]
         action = KillAction(
@@ -192,18 +187,13 @@ class Planner:
         scope = "systemctl --user" if holder.user_unit else "systemctl" if self.caller.euid == 0 else "sudo systemctl"
         triggers = units.ask(unit, self._environ, is_user_unit=holder.user_unit).sockets
         if triggers:
-            return Refusal(
-                f"systemd starts it through {triggers[0]} on every connection",
-                f"stop it: {scope} stop {explain.unit_word(triggers[0]) or unit}",
-            )
+            return guard.unit_is_triggered(triggers[0], scope)
         if holder.user_unit:
             refusal = next((found for item in suspects if (found := guard.refuse_user(item, self.caller))), None)
             if refusal is not None:
                 return refusal
         elif self.caller.euid != 0:
-            return Refusal(
-                f"systemd runs it as {unit}", f"stop it: sudo systemctl stop {explain.unit_word(unit) or unit}"
-            )
+            return guard.unit_is_the_system_s(unit)
         action = KillAction(
             kind="unit",
             name=unit,
@@ -215,13 +205,13 @@ class Planner:
     def _is_own_unit(self, unit: str, *, is_user_unit: bool) -> bool:
         """Whether everything that runs in a user's unit runs in this checkout."""
         _, own_tree = self._here
-        people = [
+        members = [
             processes.describe(pid)
             for pid in self._all_stats
             if attribution.unit_of(origin.cgroup_of(pid)) == (unit, is_user_unit)
         ]
-        tree = ours.without_others(own_tree, people)
-        return is_user_unit and bool(people) and all(verdicts.runs_in(process, tree) for process in people)
+        tree = ours.without_others(own_tree, members)
+        return is_user_unit and bool(members) and all(verdicts.runs_in(process, tree) for process in members)
 
     def _decide_processes(self, port: int, row: Socket, holder: Holder) -> StopStep | Refusal:
         rows = self._all_stats
@@ -242,8 +232,7 @@ class Planner:
                 refusal = guard.refuse(suspect, self.caller, port, platform=sys.platform)
                 refusal = refusal or guard.refuse_user(suspect, self.caller)
                 if refusal is not None:
-                    who = f"{suspect.process.name or 'a process'} (pid {pid})"
-                    return Refusal(f"{who} belongs to its tree: {refusal.reason}", refusal.hint)
+                    return guard.part_of_a_tree(suspect.process, refusal)
             stat = rows.get(pid)
             found.append(Member(handle, stat.parent if stat is not None else 0, socket))
         pids = tuple(member.handle.pid for member in found)

@@ -46,14 +46,14 @@ def find_own_tree(project: Project, environ: Mapping[str, str]) -> OwnTree | Non
     return OwnTree(root, uid)
 
 
-def without_others(tree: OwnTree | None, people: Iterable[Process]) -> OwnTree | None:
+def without_others(tree: OwnTree | None, processes: Iterable[Process]) -> OwnTree | None:
     """Return the tree without the checkouts inside it that these processes run in: a linked worktree, a clone.
 
     A submodule is a part of the checkout: its repository is kept in this one's (gitsubmodules(7)).
     """
     from portguard.rules import verdicts
 
-    places = {process.cwd for process in people if verdicts.runs_in(process, tree)}
+    places = {process.cwd for process in processes if verdicts.runs_in(process, tree)}
     if tree is None or not places:
         return tree
     modules = os.path.join(checkout_of(tree.root).common, "modules", "")

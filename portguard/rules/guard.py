@@ -186,6 +186,47 @@ def owner_is_unknown(status: str, euid: int | None) -> Refusal:
     )
 
 
+def not_listening(names: Collection[str | None], port: int) -> Refusal:
+    """Return why a socket that does not listen is left alone; `names` are its processes'."""
+    if HOLDER_NAME in names:
+        return Refusal("it holds a portguard lease", f"release it: portguard leases release {port}")
+    return Refusal("it does not listen", f"see what it is: portguard who {port}")
+
+
+def container_is_unknown(by_hand: str) -> Refusal:
+    """Return why a container that only its engine could name is left alone; `by_hand` is a command, as below."""
+    return Refusal("only its engine knows which container it is", f"find it: {by_hand}")
+
+
+def container_is_ours(by_hand: str) -> Refusal:
+    """Return why the container that portguard runs in is left alone."""
+    return Refusal("portguard itself runs in it", f"{by_hand}, from elsewhere")
+
+
+def container_is_a_service(port: int) -> Refusal:
+    """Return why a container that a swarm would replace is left alone."""
+    return Refusal("it is a service of a swarm", f"unpublish its port: docker service update --publish-rm {port}")
+
+
+def unit_is_triggered(trigger: str, systemctl: str) -> Refusal:
+    """Return why a unit that a socket unit would start again is left alone."""
+    return Refusal(
+        f"systemd starts it through {trigger} on every connection",
+        f"stop it: {systemctl} stop {explain.unit_word(trigger) or trigger}",
+    )
+
+
+def unit_is_the_system_s(unit: str) -> Refusal:
+    """Return why a unit of the system's manager is left alone by anyone but root."""
+    return Refusal(f"systemd runs it as {unit}", f"stop it: sudo systemctl stop {explain.unit_word(unit) or unit}")
+
+
+def part_of_a_tree(process: Process, refusal: Refusal) -> Refusal:
+    """Return why a tree is left alone because of one process in it."""
+    who = f"{process.name or 'a process'} (pid {process.pid})"
+    return Refusal(f"{who} belongs to its tree: {refusal.reason}", refusal.hint)
+
+
 def roots(members: Sequence[int], parents: Mapping[int, int]) -> tuple[int, ...]:
     """Return those of `members` whose parent is none of them: who is asked first, and may end the rest in order."""
     return tuple(pid for pid in members if parents.get(pid) not in members)
