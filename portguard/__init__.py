@@ -1,4 +1,4 @@
-"""portguard: would every port this project needs bind, now; who holds it if not; and a free one nobody else is given.
+"""portguard: would every port this project needs bind, now; who holds it if not; and a free one no one else is given.
 
     >>> import portguard
     >>> report = portguard.check("127.0.0.1:5432")     # doctest: +SKIP

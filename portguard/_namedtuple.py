@@ -55,7 +55,7 @@ else:
     class _Record(type):
         @property
         def __signature__(cls):
-            from inspect import Parameter, Signature  # for whoever asks; it is loaded then
+            from inspect import Parameter, Signature  # for anyone who asks; it is loaded then
 
             return Signature(
                 [

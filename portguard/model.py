@@ -98,7 +98,7 @@ class Checkout(NamedTuple):
 
 
 class Rival(NamedTuple):
-    """Who else has a number that nobody listens on.
+    """Who else has a number that no one listens on.
 
     `kind` is "run" or "hold", of process `pid` in `directory`, or "assignment", of the checkout at `directory`.
     """
@@ -112,8 +112,8 @@ class Socket(NamedTuple):
     """One row of the system's socket tables.
 
     `state` is the kernel's state in lower case ("listen", "bound", "established", "time-wait", ...); "bound" is a TCP
-    socket that does not listen, or a UDP socket without a peer. `v6only` is None where the table does not tell.
-    `inode` is 0 where no process can hold it; `pids` is filled only by tables that name processes themselves.
+    socket that does not listen, or a UDP socket without a peer. `v6only` is None if the table does not tell.
+    `inode` is 0 if no process can hold it; `pids` is filled only by tables that name processes themselves.
     """
 
     protocol: Protocol
@@ -161,7 +161,7 @@ class ProcessStat(NamedTuple):
 
 
 class Compose(NamedTuple):
-    """What a container's labels say about the compose project it came from. Labels are anybody's to write."""
+    """What a container's labels say about the compose project it came from. Labels are anyone's to write."""
 
     project: str
     service: str | None
@@ -184,8 +184,8 @@ class Container(NamedTuple):
 class Holder(NamedTuple):
     """The socket that occupies an endpoint, and who is behind it.
 
-    `processes_complete` is False when the search stopped before it had seen every process, or was not allowed to.
-    `state` is None when no socket table could be read; `uid` is the socket's user where the table tells; `unit` is the
+    `processes_complete` is False if the search stopped before it had seen every process, or was not allowed to.
+    `state` is None if no socket table could be read; `uid` is the socket's user where the table tells; `unit` is the
     systemd service its processes run in, one of a user's own manager if `user_unit`.
     """
 
@@ -256,7 +256,7 @@ class CheckReport(NamedTuple):
 
 
 class FreePort(NamedTuple):
-    """A port that was handed out. `expires_at` is the end of the lease, None when there is none."""
+    """A port that was handed out. `expires_at` is the end of the lease, None if there is none."""
 
     port: int
     protocols: tuple[Protocol, ...]
@@ -273,7 +273,7 @@ class FreeReport(NamedTuple):
 
 
 class TableRow(NamedTuple):
-    """One row of a whole socket table: the socket, and the other end of it, None where there is none."""
+    """One row of a whole socket table: the socket, and the other end of it, None if there is none."""
 
     socket: Socket
     remote_address: str | None = None
@@ -314,7 +314,7 @@ class Listing(NamedTuple):
 class PortInfo(NamedTuple):
     """What a port number means. `protocols` are those that were asked about; the facts are given for both.
 
-    `tcp` and `udp` are service names, None where nobody gave the number one. `ephemeral` tells whether this kernel may
+    `tcp` and `udp` are service names, None if no one gave the number one. `ephemeral` tells whether this kernel may
     assign it by itself (None: could not be read), which `ephemeral_range` it assigns from, and `privileged` whether
     binding it needs privileges here.
     """
@@ -367,8 +367,8 @@ class LeaseInfo(NamedTuple):
     """One number that is handed out.
 
     `kind` is "free" (until a time), "hold" (kept by a process), "run" (as long as a command) or "assignment" (a
-    checkout's own). `directory` is where it was taken, `checkout` the root it belongs to, `expires_at` None where
-    the lease has no time limit. `listening` is None where that is unknown. `gone`: the checkout was deleted.
+    checkout's own). `directory` is where it was taken, `checkout` the root it belongs to, `expires_at` None if
+    the lease has no time limit. `listening` is None if that is unknown. `gone`: the checkout was deleted.
     """
 
     port: int
@@ -411,9 +411,9 @@ class SchemaReport(NamedTuple):
 
 
 class Suggestion(NamedTuple):
-    """A port that some file of the repository speaks of, and that nobody has declared yet.
+    """A port that some file of the repository speaks of, and that no one has declared yet.
 
-    `env` is the variable that carries it, None where none does; `description` a few words on what it is.
+    `env` is the variable that carries it, None if none does; `description` a few words on what it is.
     """
 
     name: str
@@ -428,7 +428,7 @@ class Suggestion(NamedTuple):
 class Finding(NamedTuple):
     """What `lint` has against the declarations. `id` is stable; `name` is the declaration's, None for a whole file's.
 
-    `column` counts from 1, None where only the line is known.
+    `column` counts from 1, None if only the line is known.
     """
 
     id: str
@@ -495,7 +495,7 @@ class Failure(NamedTuple):
 class WaitPort(NamedTuple):
     """One port that was waited for; `target` is what was typed, `hosts` are as declared ones.
 
-    `seconds` tells how long it took until it was so, None where it was not so in the end; `failure` then says what was
+    `seconds` tells how long it took until it was so, None if it was not so in the end; `failure` then says what was
     there instead, and is None otherwise. `holders` are those who serve the port, or are in the way.
     """
 
@@ -521,7 +521,7 @@ class KillAction(NamedTuple):
 
     `kind` is "process", "container" or "unit", `name` its full name, `text` who that is in a sentence. `pids`
     are the processes that are signalled, the first ones first; `id` is the container's. `needs_name`: a stranger's,
-    which is ended only for whoever repeats the name.
+    which is ended only for anyone who repeats the name.
     """
 
     kind: str
@@ -535,9 +535,9 @@ class KillAction(NamedTuple):
 class KillPort(NamedTuple):
     """What `kill` would do, or did, about one port; `target` is what was typed, `hosts` are as declared ones.
 
-    `holders` had it at first, `successors` have it now: the same, or whoever came after them. `actions` is empty where
-    nothing may be ended; then `message` says why and `hint` what to do instead. "unknown" is the status where it was
-    done, and no look or bind could tell what came of it.
+    `holders` held it at first, `successors` hold it now: the same processes, or later ones. `actions` is empty if
+    nothing may be stopped; then `message` says why and `hint` what to do instead. The status is "unknown" if something
+    was stopped, and neither a table nor a bind could show the result.
     """
 
     target: str

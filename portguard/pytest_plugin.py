@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 def free_port() -> Iterator[int]:
     """Port number that is this test's own until it ends: leased, and not bound, so that any server may start on it.
 
-    No other test, worker, run of pytest or `portguard free` of this user is given the same one meanwhile. It is free
-    for TCP and UDP on every address, and outside the kernel's ephemeral range where possible.
+    No other test, worker, run of pytest or `portguard free` of this user gets the same port during the test. It is
+    free for TCP and UDP on every address, and outside the kernel's ephemeral range if possible.
     """
     port, give_back = _take(("tcp", "udp"))
     yield port
@@ -51,7 +51,7 @@ def free_port_factory() -> Iterator[Callable[..., int]]:
 
 @pytest.fixture
 def bound_socket() -> Iterator[socket.socket]:
-    """TCP socket that listens on 127.0.0.1, for servers that take one: nobody can come in between. Closed afterwards.
+    """TCP socket that listens on 127.0.0.1, for servers that take one: no one can come in between. Closed afterwards.
 
     `bound_socket.getsockname()[1]` is its port. asyncio: `start_server(handle, sock=bound_socket)`; uvicorn:
     `Server(config).serve(sockets=[bound_socket])`.

@@ -44,7 +44,7 @@ def check(
     `wanted` are names of declarations or ports (3000, "53/udp", "127.0.0.1:5432", "[::1]:5432"); ports need no config.
     `config` names the file instead of searching for it from `cwd` upwards; without any, the compose files that compose
     would use are the declaration; `compose_config` lets the compose plugin resolve them. `strict`: what is this
-    project's own counts as conflict, and what could not be told fails. Raises UsageError, and ConfigError with all
+    project's own counts as conflict, and what is unknown fails. Raises UsageError, and ConfigError with all
     problems at once.
     """
     environ = os.environ if environ is None else environ
@@ -241,7 +241,7 @@ class _Check:
             return False
         if not processes:
             return True
-        from portguard.project import ours  # only when a process of somebody's listens
+        from portguard.project import ours  # only when a process of someone's listens
 
         found = [process for holder in processes for process in holder.processes]
         if verdicts.is_ours(item, found, ours.without_others(self._own_tree, found)):
@@ -261,7 +261,7 @@ class _Check:
 
     @once
     def _own_tree(self) -> OwnTree | None:
-        from portguard.project import ours  # only when a process of somebody's listens
+        from portguard.project import ours  # only when a process of someone's listens
 
         return ours.find_own_tree(self._project, self._environ)
 
@@ -273,7 +273,7 @@ class _Check:
 
     @once
     def _checkout(self) -> Checkout:
-        from portguard.project.checkout import checkout_of  # only when somebody else might have a number
+        from portguard.project.checkout import checkout_of  # only when someone else might have a number
 
         return self._project.checkout or checkout_of(directory_of(self._project))
 
@@ -368,7 +368,7 @@ class _Check:
         return tuple(notes)
 
     def _suggest(self, item: Declaration) -> int | None:
-        """Return a number near the declared one that would bind in its place now and nobody was given; None without."""
+        """Return a number near the declared one that would bind in its place now and no one was given; None without."""
         from portguard.rules import candidates  # only for conflicts
 
         low, high = self._ephemeral or ranges.LINUX_EPHEMERAL

@@ -93,7 +93,7 @@ def conflict(busy: Sequence[PortReport], command: str) -> ConflictError:
 
 
 def strangers(project: Project, chosen: Sequence[Declaration], environ: Mapping[str, str]) -> list[PortReport]:
-    """Return the conflicts with strangers among those whose number nobody chose on purpose: what may be moved."""
+    """Return the conflicts with strangers among those whose number no one chose on purpose: what may be moved."""
     mine = [(item.name, None) for item in chosen if item.env is not None and item.origin in ("declared", "lease")]
     if not mine:
         return []

@@ -1,10 +1,10 @@
-"""`free`: ports nobody has, handed to nobody else. Picks by `rules.candidates`, asks the probe, keeps by `leases`.
+"""`free`: ports no one has, handed to no one else. Picks by `rules.candidates`, asks the probe, keeps by `leases`.
 
 Guarantees, in one host and network namespace:
   two callers that share a state directory never hold an unexpired lease on the same port, whatever is killed;
   at return, the port could be bound on every local address for the protocols asked for;
   on Linux, a port outside ip_local_port_range is not assigned by the kernel while that setting stays.
-Not promised: that nobody binds the number explicitly; anything about other namespaces, or of a port without a lease.
+Not promised: that no one binds the number explicitly; anything about other namespaces, or of a port without a lease.
 """
 
 from __future__ import annotations
@@ -208,9 +208,9 @@ def _declared(cwd: str | None, environ: Mapping[str, str]) -> tuple[str, set[int
 
 
 class _Assigned(NamedTuple):
-    """The numbers that checkouts have, and the file that says so, as it was when it was read; None where there is none.
+    """The numbers that checkouts have, and the file that says so, as it was when it was read; None if there is none.
 
-    `problem` is why they cannot be told.
+    `problem` is why they are unknown.
     """
 
     numbers: Set[int]
@@ -253,7 +253,7 @@ def _refusal(
 
     def refuse(port: int) -> str | None:
         nonlocal now
-        if now is None:  # not before the lock is held: with it, nobody assigns
+        if now is None:  # not before the lock is held: with it, no one assigns
             now = _assigned(environ, before)
             if now.problem is not None:
                 unread.append(now.problem.message)
@@ -288,7 +288,7 @@ def _take(
                 place, key, order.number, wheel, refuse, ttl=order.ttl, protocols=bits, taker=taker,
                 is_alive=alive.may_live, keep=lambda taken: undo.append(lambda: take.release(there, key, taken)),
             )  # fmt: skip
-            # Among those who see as little it is a lease; whoever sees more looks into another table.
+            # Among those who see as little it is a lease; anyone who sees more looks into another table.
             blind = (
                 None
                 if kernel.is_whole(key)
@@ -310,7 +310,7 @@ def _take(
 def _is_held_now(
     taken: Taken, order: _Order, environ: Mapping[str, str], undo: list[Callable[[], object]], *, is_last: bool
 ) -> bool:
-    """Leave the ports to a holder, in whose name they are leased from then on; false when one was lost meanwhile."""
+    """Pass the ports to a holder, which has the leases from then on; False if one was lost in the meantime."""
     from portguard.leases import hold  # only for --hold
     from portguard.system import listeners
 

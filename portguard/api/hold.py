@@ -23,7 +23,7 @@ _TRIES = 5
 
 
 class Held:
-    """Ports that nobody else is given inside the `with` block, plain or `async`.
+    """Ports that no one else is given inside the `with` block, plain or `async`.
 
     `ports` are their numbers, `port` is the first. `is_held` tells that they are bound as well: on Linux, for TCP.
     """
@@ -75,7 +75,7 @@ class Held:
                     for port in ports:
                         self._sockets += listeners.bind("tcp", port)
             except OSError:
-                self._release()  # somebody was faster
+                self._release()  # someone was faster
                 if attempt == _TRIES - 1:
                     raise
                 continue
@@ -91,7 +91,7 @@ class Held:
 
     async def __aenter__(self) -> Held:
         """Take the ports without holding up the event loop."""
-        import asyncio  # whoever gets here has it
+        import asyncio  # anyone who gets here has it
 
         return await asyncio.to_thread(self.__enter__)
 
@@ -117,6 +117,6 @@ def hold(
     """Return a context manager that has `count` free ports of its own while it is entered.
 
     They are leased for the life of this process, and on Linux bound for TCP without listening, so that the kernel gives
-    them to nobody: servers that set SO_REUSEADDR start beside that. For those that do not, say `bound=False`.
+    them to no one: servers that set SO_REUSEADDR start beside that. For those that do not, say `bound=False`.
     """
     return Held(count, protocols, within, is_bound=bound)

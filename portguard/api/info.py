@@ -26,7 +26,7 @@ def info(
     """Tell about each port (5432, "53/udp") once, in the order asked. Looks at no socket.
 
     Names that portguard's own table lacks come from the system's services file (`services_path`). Raises UsageError
-    for what is no port.
+    for what is not a port.
     """
     environ = os.environ if environ is None else environ
     asked = list(dict.fromkeys(_parse(str(port)) for port in ports))

@@ -140,7 +140,7 @@ class _Search:
     # --- compose files --------------------------------------------------------------------------------------------
 
     def stack(self) -> Stack | None:
-        """Return the compose files that compose would use here; None without any, and when they cannot be told."""
+        """Return the compose files that compose would use here; None without any, and when they are unknown."""
         from portguard.rules.draft import Stack
         from portguard.sources import compose_files
 

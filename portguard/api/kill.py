@@ -52,8 +52,8 @@ def kill(
     Everything else is refused, with the reason. `ask` is given the plan, and returns the names that were confirmed
     also, or None for no. `dry_run` returns the plan.
 
-    Exit code 0 when every port was freed (or, as a plan, could be), 1 when one was not, also where nobody was, 3 when
-    that could not be told. Raises UsageError for what is no port, LookupFailedError where no socket table, or for
+    Exit code 0 if every port was freed (or, as a plan, could be), 1 when one was not, also if no one was, 3 when
+    that is unknown. Raises UsageError for what is not a port, LookupFailedError where no socket table, or for
     `tree` no process table, can be read.
     """
     if not ports:
@@ -204,7 +204,7 @@ class _Executor:
         return f"see what it is: portguard who {typed(plan.port.target)}"
 
     def _why_again(self, plan: StopPlan, holder: Holder) -> str:
-        """Return the next step for a port that somebody has taken anew."""
+        """Return the next step for a port that someone has taken anew."""
         for process in holder.processes:
             top = self._found.top(process)
             if top != process.pid and not self._tree:

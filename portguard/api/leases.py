@@ -1,4 +1,4 @@
-"""`leases`: what is handed out on this host, and giving it back."""
+"""`leases`: what is handed out on this host, and releasing it."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ class _Listed(NamedTuple):
 
 
 def list_leases(*, environ: Mapping[str, str] | None = None) -> tuple[LeaseInfo, ...]:
-    """Return everything this user's callers were handed on this host and have not given back, by port.
+    """Return everything this user's callers were handed on this host and have not released, by port.
 
-    Leases are those of this network namespace, the numbers of checkouts those of all. Raises StateError when the store
+    Leases are those of this network namespace, the numbers of checkouts those of all. Raises StateError if the store
     cannot be read.
     """
     return tuple(item.info for item in _list(os.environ if environ is None else environ))
@@ -45,8 +45,8 @@ def release(
 ) -> tuple[LeaseInfo, ...]:
     """Give back what these targets have, ports or names of this checkout; with `everything` all of this checkout's.
 
-    A hold ends; what a command still runs with is a ConflictError. Returns what was given back: not what somebody
-    else took meanwhile. Raises NotFoundError for a target that has nothing, UsageError without any.
+    A hold ends; what a command still runs with is a ConflictError. Returns what was released: not what someone
+    else took in the meantime. Raises NotFoundError for a target that has nothing, UsageError without any.
     """
     environ = os.environ if environ is None else environ
     if everything == bool(targets):
@@ -192,7 +192,7 @@ def _named(targets: Sequence[str], here: str, environ: Mapping[str, str]) -> lis
 
 
 def _give_back(items: Sequence[_Listed], environ: Mapping[str, str]) -> tuple[LeaseInfo, ...]:
-    """Give back what is still stored as it was listed, and return it; whoever else has a port by now keeps it."""
+    """Give back what is still stored as it was listed, and return it; anyone who else has a port by now keeps it."""
     path = directory.path_of(environ)
     given: set[_Listed] = set()
     assigned = {item.record: item for item in items if isinstance(item.record, Assignment)}

@@ -1,4 +1,4 @@
-"""`lint`: read what the files of a project say, and let `rules.lint` judge it. Binds nothing, asks nobody.
+"""`lint`: read what the files of a project say, and let `rules.lint` judge it. Binds nothing, asks no one.
 
 Neither the process's environment nor a `.env` decides what compose files mean here, so that the answer is the same on
 every machine that has the same files.
@@ -299,6 +299,6 @@ def _required(files: ComposeFiles) -> dict[str, str]:
         try:
             text = compose_files.content(path, files.cwd).decode("utf-8", "replace")
         except ConfigError:
-            continue  # whoever reads it says why
+            continue  # anyone who reads it says why
         names.update(re.findall(r"\$\{([A-Za-z_][A-Za-z0-9_]*):?\?", text))
     return dict.fromkeys(names, "0")

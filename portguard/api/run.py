@@ -1,8 +1,8 @@
 """`run`: check the ports, take them, keep them, and become the command that is to use them.
 
-The process becomes the command itself, so that nothing stands between it and its signals, terminal and exit code. What
-keeps the ports bound meanwhile is a small process beside it, which ends when the command does. The leases are in the
-name of the command's process, and end with it as well.
+The process becomes the command itself, so that nothing stands between it and its signals, terminal and exit code. A
+small process beside it keeps the ports bound, and ends with the command. The command's own process has the leases,
+which end with it as well.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ def prepare(
 
 
 def become(command: Sequence[str], ready: Ready) -> int:
-    """Become the command; on Windows return its exit code. Raises OSError, ValueError, with everything given back."""
+    """Become the command; on Windows return its exit code. Raises OSError, ValueError, with everything released."""
     try:
         return execute.execute(command, ready.environ, [sock.fileno() for sock in ready.passed])
     except BaseException:
@@ -127,11 +127,11 @@ class _PortTaker:
         self._environ = environ
         self._notes = list(notes)
         self._undo: list[Callable[[], object]] = []
-        self._before: dict[int, Lease] = {}  # what somebody had for a while
+        self._before: dict[int, Lease] = {}  # what someone had for a while
         self._here = project.checkout or checkout_of(directory_of(project))
 
     def ready(self, *, no_hold: bool, pass_fd: bool) -> Ready:
-        """Take everything, or nothing: whatever goes wrong, what was taken is given back."""
+        """Take everything, or nothing: whatever goes wrong, what was taken is released."""
         try:
             self._lease()
             sockets = self._listen() if pass_fd else ()
@@ -195,7 +195,7 @@ class _PortTaker:
                 try:
                     sockets += listeners.bind("tcp", port, hosts)
                 except OSError as error:
-                    # Whoever may not bind here (an engine will), or was overtaken just now: the command will see.
+                    # Anyone who may not bind here (an engine will), or was overtaken just now: the command will see.
                     self._notes.append(notes.not_held(f"port {port} is", error.strerror))
             if sockets:
                 from portguard.system import signals  # not with --no-hold

@@ -1,4 +1,4 @@
-"""`wait`: look at ports until somebody serves them, or until they are free. Asks the kernel; connects to nobody.
+"""`wait`: look at ports until someone serves them, or until they are free. Asks the kernel; connects to no one.
 
 Looks are cheap, and pauses grow with what a look costs: the processor is left alone.
 """
@@ -42,21 +42,21 @@ def wait(
     owners: bool = False,
     environ: Mapping[str, str] | None = None,
 ) -> WaitReport:
-    """Block until somebody serves every one of these ports: 8080 (TCP), "53/udp", "127.0.0.1:5432", "localhost:3000".
+    """Block until someone serves every one of these ports: 8080 (TCP), "53/udp", "127.0.0.1:5432", "localhost:3000".
 
     TCP: a socket listens that a client of that address reaches; "3000" is any address, "localhost" either loopback. One
     that is bound and no more, or a connection's own end, does not count. UDP: a socket is bound, without a peer. The
-    socket table decides; where none can be read at all, a busy bind probe does. Nobody is connected to.
+    socket table decides; where none can be read at all, a busy bind probe does. No one is connected to.
 
     `free`: until a server would get each of them, which the bind probe decides, as in `check`; where this user may not
     bind, the table does. An address that this host does not have can never be free for a server: that ends it at once.
 
     All must be so in one and the same look. `timeout` is in seconds; 0 waits without end. The last look is at the
     deadline. Exit code 0: all are so; 1: not in time, and each port that is not so has its `failure`; 3: the same, but
-    it could not be told. The holders of ports that are served are looked up only with `owners`, because that takes
+    it is unknown. The holders of ports that are served are looked up only with `owners`, because that takes
     longer than a look; those that are in the way always.
 
-    Raises UsageError for what is no port or no timeout, LookupFailedError where neither table nor probe can tell.
+    Raises UsageError for what is not a port or no timeout, LookupFailedError where neither table nor probe can tell.
     """
     if not ports:
         raise UsageError("no port given", "name one, for instance: portguard wait 8080")
@@ -129,7 +129,7 @@ class _Question:
         self.outcome: Outcome | None = None
 
     def is_served(self) -> Answer:
-        """Look whether a client would reach somebody. Raises LookupFailedError where nothing can tell."""
+        """Look whether a client would reach someone. Raises LookupFailedError if nothing can tell."""
         try:
             rows = sockets.find_sockets(self.protocol, self.port, listeners_only=True)
         except LookupFailedError as error:
@@ -161,7 +161,7 @@ class _Question:
         return "no"
 
     def is_free(self) -> Answer:
-        """Look whether a server would get the port. Raises LookupFailedError where nothing can tell."""
+        """Look whether a server would get the port. Raises LookupFailedError if nothing can tell."""
         self.outcome, _ = self.probe()
         if self.outcome in _NOT_HERE:
             return "never"
@@ -172,7 +172,7 @@ class _Question:
     def occupants(self) -> list[Socket]:
         """Return who listens there or is bound; the whole table costs far more than the listeners, so it comes second.
 
-        Raises LookupFailedError where no table can be read.
+        Raises LookupFailedError if no table can be read.
         """
         for listeners_only in (True, False):
             rows = sockets.find_sockets(self.protocol, self.port, listeners_only=listeners_only)
@@ -191,7 +191,7 @@ def _at_once() -> None:
 
 
 class _Settings(NamedTuple):
-    """How the wait was meant, for what is said of it in the end; `timeout` is None when it did not last so long."""
+    """How the wait was meant, for what is said of it in the end; `timeout` is None if it did not last so long."""
 
     timeout: float | None
     environ: Mapping[str, str]
@@ -229,7 +229,7 @@ def _attributed(rows: Sequence[Socket], settings: _Settings) -> tuple[Holder, ..
 
 
 def _instead(question: _Question, settings: _Settings) -> tuple[tuple[Holder, ...], Failure]:
-    """Return who sits on a number that nobody served at the address asked for, and the sentence about it."""
+    """Return who sits on a number that no one served at the address asked for, and the sentence about it."""
     declaration, protocol = question.declaration, question.protocol
     other: Protocol = "udp" if protocol == "tcp" else "tcp"
     try:
@@ -237,7 +237,7 @@ def _instead(question: _Question, settings: _Settings) -> tuple[tuple[Holder, ..
         others = sockets.find_sockets(other, question.port, listeners_only=True)
     except LookupFailedError:
         rows, others = [], []
-    serving = question.serving(rows)  # somebody may have come since the last look
+    serving = question.serving(rows)  # someone may have come since the last look
     holders = _attributed(waiting.instead([row for row in rows if row not in serving]), settings)
     if question.probe()[0] in _NOT_HERE:
         text, hint = _not_here(question)

@@ -1,4 +1,4 @@
-"""`who`: everybody on a port, why they are there, and what started them. Explains; probes nothing."""
+"""`who`: everyone on a port, why they are there, and what started them. Explains; probes nothing."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ def who(*ports: str | int, all_holders: bool = False, environ: Mapping[str, str]
     """Tell who has these ports: 8080 (TCP and UDP), "53/udp", "127.0.0.1:5432".
 
     The search for processes stops when further ones are unlikely, and says so: `processes_complete` is false. It
-    misses a process that was passed the socket by one that is no relative of it, at another descriptor number.
+    misses a process that was passed the socket by one that is not a relative of it, at another descriptor number.
     `all_holders` looks through every process that may be seen.
 
-    Exit code 0 when each has a holder, 1 when one has none. Raises UsageError for what is no port, LookupFailedError
+    Exit code 0 if each has a holder, 1 when one has none. Raises UsageError for what is not a port, LookupFailedError
     where no socket table can be read.
     """
     if not ports:

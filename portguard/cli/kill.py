@@ -76,7 +76,7 @@ def _ask(plan: KillReport, confirm: Sequence[str], *, force: bool, tree: bool) -
     if not _is_terminal(sys.stdin) or not _is_terminal(sys.stderr):
         wanted = [port.target for port in plan.ports]
         command = api.again(wanted, force=force, tree=tree, confirm=confirm, yes=True)
-        raise UsageError("nothing was stopped: there is no terminal to ask on", command)
+        raise UsageError("nothing was stopped: no terminal to ask on", command)
     actions = [action for port in plan.ports for action in port.actions]
     strangers = dict.fromkeys(action.name for action in actions if action.needs_name and action.name not in confirm)
     typed_names = [
@@ -90,7 +90,7 @@ def _ask(plan: KillReport, confirm: Sequence[str], *, force: bool, tree: bool) -
 
 
 def _answer(question: str) -> str:
-    """Return what is typed; nothing when the terminal is closed."""
+    """Return what is typed; nothing if the terminal is closed."""
     output.message(question)
     return sys.stdin.readline().strip()
 

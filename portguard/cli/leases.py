@@ -35,7 +35,7 @@ COMMAND = Command(
 
 
 def run(*, words: Sequence[str], all_: bool, dry_run: bool, as_json: bool) -> int:
-    """List what is handed out, or give it back; print it, return the exit code."""
+    """List what is handed out, or release it; print it, return the exit code."""
     action, *targets = words or ("list",)
     if action not in ACTIONS:
         raise UsageError(f"unknown action {action!r}", f"portguard leases, or with one of: {', '.join(ACTIONS[1:])}")

@@ -17,7 +17,7 @@ FORMATS = ("text", "json", "github", "sarif")
 
 
 def answer(text: str) -> None:
-    """Write to standard output, all of it, now. Raises OutputError when it takes no more."""
+    """Write to standard output, all of it, now. Raises OutputError if it takes no more."""
     if sys.stdout is None:
         raise OutputError("standard output is closed")
     try:
@@ -72,7 +72,7 @@ def _write(stream: TextIO, text: str) -> None:
     while data:
         try:
             data = data[os.write(fd, data) :]
-        except BlockingIOError:  # somebody has made the pipe so
+        except BlockingIOError:  # someone has made the pipe so
             import select  # rarely needed
 
             select.select((), (fd,), ())

@@ -15,7 +15,7 @@ def run(*, as_json: bool) -> int:
 
     It lies beside the validator as data of the package, which also may be a zip file. Raises OutputError.
     """
-    from importlib.resources import files  # nobody else's cost
+    from importlib.resources import files  # no one else's cost
 
     text = files("portguard").joinpath("config", "portguard.schema.json").read_text(encoding="utf-8")
     if as_json:

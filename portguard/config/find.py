@@ -107,9 +107,9 @@ def _has_table(data: bytes) -> bool:
 
 
 def distrust(path: str, *, cwd: str, root: str | None) -> str | None:
-    """Return why `path`, found by walking, may have been planted by another user; None when it may be believed.
+    """Return why `path`, found by walking, may have been planted by another user; None if it may be believed.
 
-    Files beside the caller are believed, unless everybody may write there. Windows has no such owner to compare.
+    Files beside the caller are believed, unless everyone may write there. Windows has no such owner to compare.
     """
     if not hasattr(os, "geteuid"):
         return None
@@ -137,7 +137,7 @@ def is_passing(error: OSError) -> bool:
 
 
 def _read(path: str, *, optional: bool) -> bytes | None:
-    """Return the bytes of a regular file; None when there is none (or, if `optional`, none for this user)."""
+    """Return the bytes of a regular file; None if there is none (or, if `optional`, none for this user)."""
     try:
         # O_NONBLOCK: opening a FIFO would wait for a writer.
         fd = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0))

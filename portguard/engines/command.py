@@ -60,7 +60,7 @@ def stop(engine: str, identifier: str, environ: Mapping[str, str], *, deadline: 
 def compose_config(directory: str, files: Sequence[str], environ: Mapping[str, str], *, deadline: float) -> str:
     """Return the project of these files as `docker compose config` resolves it, as JSON.
 
-    Raises ConfigError when it refuses them (or there is no plugin), LookupFailedError when it cannot be run or hangs.
+    Raises ConfigError if it refuses them (or there is no plugin), LookupFailedError when it cannot be run or hangs.
     """
     named = [word for path in files for word in ("--file", path)]
     command = ["docker", "compose", "--project-directory", directory, *named, "config", "--format", "json"]
@@ -74,7 +74,7 @@ def compose_config(directory: str, files: Sequence[str], environ: Mapping[str, s
 def _run(
     command: Sequence[str], environ: Mapping[str, str], end: float, accepted: Container[int] = (0,)
 ) -> tuple[bytes, int]:
-    """Return what a command printed, and its exit code. Raises LookupFailedError when it is late, missing or fails."""
+    """Return what a command printed, and its exit code. Raises LookupFailedError if it is late, missing or fails."""
     import subprocess  # only for engines without a socket
 
     try:
@@ -141,7 +141,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
         import signal
 
         try:
-            # Not waited for yet, so nobody else can have its number.
+            # Not waited for yet, so no one else can have its number.
             os.killpg(process.pid, signal.SIGKILL)
         except OSError:
             process.kill()

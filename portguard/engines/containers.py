@@ -43,7 +43,7 @@ def from_list(answer: Any, engine: str) -> tuple[Running, ...]:
 def from_inspect(answer: Any, engine: str) -> tuple[Running, ...]:
     """Return the containers of `docker inspect`, a list of objects; only here `asked` and the restart policy are known.
 
-    Containers that have ended meanwhile are left out.
+    Containers that have ended in the meantime are left out.
     """
     found = []
     for entry, _ in _entries(answer, ""):

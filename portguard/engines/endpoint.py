@@ -60,7 +60,7 @@ def _is_loopback_v4(name: str) -> bool:
 def find_endpoint(environ: Mapping[str, str], *, platform: str = os.name) -> EngineEndpoint:
     """Return the endpoint `docker` would use.
 
-    Raises LookupFailedError where docker itself would refuse: an unknown context, an address that is none.
+    Raises LookupFailedError if docker itself would refuse: an unknown context, an address that is none.
     """
     host = environ.get("DOCKER_HOST", "")
     if host:

@@ -33,7 +33,7 @@ class Reply(NamedTuple):
 
     @property
     def status(self) -> int:
-        """The status code; 0 where this is not HTTP."""
+        """The status code; 0 if this is not HTTP."""
         number = self.head[8:].strip()[:3] if self.head.startswith(b"HTTP/1.") else b""
         return int(number) if number.isdigit() else 0
 
@@ -46,7 +46,7 @@ class Reply(NamedTuple):
 def get(path: str, resource: str, *, deadline: float = DEADLINE) -> Any:
     """Return the JSON at `resource` of the server behind the Unix socket `path`.
 
-    Raises LookupFailedError when there is no server, no permission, no answer in time, or no JSON in it.
+    Raises LookupFailedError if there is no server, no permission, no answer in time, or no JSON in it.
     """
     return parse(ask_all([(path, resource)], deadline=deadline)[0], path)
 

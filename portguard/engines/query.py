@@ -31,7 +31,7 @@ _MOST_INSPECTED = 32  # containers of one project without any port; more says no
 class Answer(NamedTuple):
     """`containers` that run; `failures` says in a sentence each which engine did not answer, and why.
 
-    `primary` is the endpoint `docker` itself would use, None where its configuration is broken; `has_answered` tells
+    `primary` is the endpoint `docker` itself would use, None if its configuration is broken; `has_answered` tells
     whether that one did. `endpoints` has the engine each container was found on, by its identifier.
     """
 
@@ -134,7 +134,7 @@ def ask_command(engine: Engine, environ: Mapping[str, str], *, deadline: float =
 
 
 def services(engine: EngineEndpoint, *, deadline: float = DEADLINE) -> tuple[Running, ...]:
-    """Return the swarm services whose ports this engine publishes itself; none where it is no manager of a swarm.
+    """Return the swarm services whose ports this engine publishes itself; none if it is not a manager of a swarm.
 
     For a holder that is dockerd, and no container's. Never raises.
     """
@@ -149,7 +149,7 @@ def services(engine: EngineEndpoint, *, deadline: float = DEADLINE) -> tuple[Run
 def inspect(
     engine: EngineEndpoint, identifier: str, *, environ: Mapping[str, str] | None = None, deadline: float = DEADLINE
 ) -> Running | None:
-    """Return one running container in full, None when the engine does not know it (any more).
+    """Return one running container in full, None if the engine does not know it (any more).
 
     Only here its restart policy and what it asked for are known. An engine without a socket is asked by the docker
     command, with `environ`; without that, None. Raises LookupFailedError.

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from portguard.engines.endpoint import EngineEndpoint
 
-_DEADLINE = 60.0  # seconds; a container has ten where nobody set it (docker-container-stop(1), --time)
+_DEADLINE = 60.0  # seconds; a container has ten if no one set it (docker-container-stop(1), --time)
 _DONE = (204, 304)  # stopped, and was stopped already (Docker Engine API, ContainerStop)
 
 
@@ -23,7 +23,7 @@ def stop(
     *,
     deadline: float = _DEADLINE,
 ) -> str | None:
-    """Stop a container by its full identifier and wait for that; return None when it is done, else what went wrong.
+    """Stop a container by its full identifier and wait for that; return None if it is done, else what went wrong.
 
     `where` is the engine it was found on; without a socket there, or without it, the command of `engine` ("docker" or
     "podman") is asked.

@@ -220,7 +220,7 @@ class Engines:
         )
 
     def running(self, identifier: str) -> Running | None:
-        """Return what is known of a container, from every engine that has one; asks them if nobody has yet."""
+        """Return what is known of a container, from every engine that has one; asks them if no one has yet."""
         asked = (self.answer().containers, *self._commanded.values())
         return next((found for containers in asked for found in containers if found.identity.id == identifier), None)
 

@@ -79,7 +79,7 @@ def _running(members: Sequence[Member]) -> list[Member]:
 
 def _send(member: Member, number: int) -> list[str]:
     if member.socket is not None and not is_held(member.handle.pid, member.socket):
-        return []  # it has let go of it: nothing to free there any more
+        return []  # it has release it: nothing to free there any more
     try:
         signals.send(member.handle, number)
     except OSError as error:

@@ -26,7 +26,7 @@ _LIMIT = 64  # connections on one endpoint; a server's thousands of dying ones s
 
 
 class Found(NamedTuple):
-    """The answer: `is_table_read` is False when no socket table could be read."""
+    """The answer: `is_table_read` is False if no socket table could be read."""
 
     cause: Cause
     holders: tuple[Holder, ...]
@@ -34,7 +34,7 @@ class Found(NamedTuple):
 
 
 def find_holders(protocol: Protocol, addresses: Sequence[str], port: int) -> Found:
-    """Return who occupies `port` on one of `addresses`, and why; one holder of unknown state where nobody can tell.
+    """Return who occupies `port` on one of `addresses`, and why; one holder of unknown state if no one can tell.
 
     The search for the processes stops when further ones are unlikely.
     """

@@ -1,6 +1,6 @@
 """Who else has a number, although nothing listens on it: another checkout's own number, a command's, a hold's.
 
-What `free` handed out for a while is nobody's rival: whoever asks may be the one it was handed to.
+What `free` handed out for a while is no one's rival: anyone who asks may be the one it was handed to.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _NOTHING = Known({}, {})
 
 
 def look(ports: Collection[int], environ: Mapping[str, str]) -> Known:
-    """Return what is known of `ports`, in one look; nothing where there is no store."""
+    """Return what is known of `ports`, in one look; nothing if there is no store."""
     found = _handed_out(ports, environ)
     if not found.leases:
         return found
@@ -48,7 +48,7 @@ def look(ports: Collection[int], environ: Mapping[str, str]) -> Known:
 
 
 def is_handed_out(port: int, environ: Mapping[str, str]) -> bool:
-    """Whether somebody was given `port`, for a while, for the life of a process, or as a checkout's own number."""
+    """Whether someone was given `port`, for a while, for the life of a process, or as a checkout's own number."""
     found = _handed_out((port,), environ)
     return bool(found.leases or found.assignments)
 
@@ -92,7 +92,7 @@ def _assigned(path: str, ports: Collection[int]) -> dict[int, Assignment]:
 
 
 def find_rival(item: Declaration, protocol: Protocol, known: Known, here: Callable[[], Checkout]) -> Rival | None:
-    """Return who else has the number of `item`, None when nobody has; `here` is asked only when somebody might."""
+    """Return who else has the number of `item`, None if no one has; `here` is asked only when someone might."""
     lease, assignment = known.leases.get(item.port), known.assignments.get(item.port)
     if lease is not None and (rival := of_lease(lease, item, protocol, here())) is not None:
         return rival
@@ -106,7 +106,7 @@ def find_rival(item: Declaration, protocol: Protocol, known: Known, here: Callab
 
 
 def of_lease(lease: Lease, item: Declaration, protocol: Protocol, here: Checkout) -> Rival | None:
-    """Return whom a living process's lease on the number of `item` makes a rival, None when it makes nobody one."""
+    """Return whom a living process's lease on the number of `item` makes a rival, or None."""
     from portguard.leases.table import PROTOCOL_BITS
     from portguard.model import Rival
     from portguard.project.checkout import is_in

@@ -1,4 +1,4 @@
-"""What is to be done about a port that shall be free: gathered here, decided by `rules.guard`. Ends nothing.
+"""What is to be done about a port that should be free: gathered here, decided by `rules.guard`. Ends nothing.
 
 A port on which anything must not be ended is refused whole: ending the rest would harm and free nothing. Processes
 are taken hold of before they are looked at, so that everything known of one is true of the one that is signalled.
@@ -100,7 +100,7 @@ class Planner:
         return StopPlan(port, target, tuple(steps.values()), tuple(rows), is_watched)
 
     def _nobody(self, target: Declaration) -> StopPlan:
-        """Return what is known of a port on which nobody listens: free, or taken by what nobody is ended for."""
+        """Return what is known of a port on which no one listens: free, or taken by what no one is ended for."""
         wanted = addresses.expand(target.hosts)
         protocol = target.protocols[0]
         place = addresses.target(target.hosts, target.port, protocol)
@@ -121,7 +121,7 @@ class Planner:
     def _proven(self, row: Socket, holder: Holder) -> Holder:
         """Return the holder with those processes alone that provably hold the socket now, described anew.
 
-        A handle first, then all the facts: as long as it runs, its pid is nobody else's.
+        A handle first, then all the facts: as long as it runs, its pid is no one else's.
         """
         still_there = []
         for pid in (process.pid for process in holder.processes):
@@ -226,7 +226,7 @@ class Planner:
                 self._handles[pid] = signals.take(pid)
             handle = self._handles[pid]
             if handle is None or (socket is None and not _is_same(rows[pid], proc_stat.read(pid))):
-                continue  # it has ended meanwhile
+                continue  # it has ended in the meantime
             if socket is None:
                 suspect = self.suspect(pid)
                 refusal = guard.refuse(suspect, self.caller, port, platform=sys.platform)

@@ -1,4 +1,4 @@
-"""Assignments: the numbers that belong to a checkout until they are given back, the same in every shell and boot.
+"""Assignments: the numbers that belong to a checkout until they are released, the same in every shell and boot.
 
 One text file per host, a line for each number, replaced as a whole under a lock of its own; reading needs no lock.
 Fields are separated by tabs; in them backslash, tab and line ends are escaped. A line that cannot be understood costs
@@ -49,9 +49,9 @@ class Assignment(NamedTuple):
 
 
 def read(path: str, host: str) -> tuple[Assignment, ...]:
-    """Return all assignments in the store at `path`; none where there is no store.
+    """Return all assignments in the store at `path`; none if there is no store.
 
-    Raises StateError when there is one that cannot be used.
+    Raises StateError if there is one that cannot be used.
     """
     if not is_there(path):
         return ()
@@ -66,7 +66,7 @@ def read(path: str, host: str) -> tuple[Assignment, ...]:
 def locked(path: str, host: str, *, deadline: float = _LOCK_DEADLINE) -> Iterator[Book]:
     """Lock the assignments in the store at `path`, which is made if need be, for changing them.
 
-    Raises StateError when they cannot be used, LockTimeoutError when somebody else keeps the lock.
+    Raises StateError if they cannot be used, LockTimeoutError when someone else keeps the lock.
     """
     directory = open_directory(path, create=True)
     where = os.path.join(path, assignments_name(host))
@@ -110,7 +110,7 @@ class Book:
             set_aside(self._path, self._directory, self._name, self._damaged)
             self._damaged = None
         lines = [f"{_HEADER} {_VERSION}", *("\t".join(map(_escape, item)) for item in kept), ""]
-        temporary = f"{self._name}.new"  # one name: whoever is killed leaves at most one, and the lock is held
+        temporary = f"{self._name}.new"  # one name: anyone who is killed leaves at most one, and the lock is held
         with suppress(FileNotFoundError):
             remove(self._path, self._directory, temporary)
         fd = open_private(self._path, self._directory, temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL)

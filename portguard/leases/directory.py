@@ -1,4 +1,4 @@
-"""Where leases are kept: a directory that nobody but this user can write to, or none at all.
+"""Where leases are kept: a directory that no one but this user can write to, or none at all.
 
 Every file is opened through the checked directory's descriptor, so nothing can be swapped in between. There is no
 fall-back to a predictable name in a shared place.
@@ -64,11 +64,11 @@ def _make(path: str) -> None:
     try:
         os.mkdir(path, 0o700)
     except FileExistsError:
-        return  # somebody else made it just now, or it is no directory
+        return  # someone else made it just now, or it is not a directory
 
 
 def is_there(path: str) -> bool:
-    """Whether there is anything at `path`, a place of the store. Raises StateError where that cannot be told."""
+    """Whether there is anything at `path`, a place of the store. Raises StateError if that is unknown."""
     try:
         os.lstat(path)
     except (FileNotFoundError, NotADirectoryError):
@@ -88,9 +88,9 @@ def close(fd: int) -> None:
 
 
 def open_directory(path: str, *, create: bool) -> int:
-    """Return a descriptor of the directory, which is this user's own and which nobody else may write to.
+    """Return a descriptor of the directory, which is this user's own and which no one else may write to.
 
-    One that is made here is closed to everybody else. An existing one may be read by others: the files in it may not.
+    One that is made here is closed to everyone else. An existing one may be read by others: the files in it may not.
 
     Raises StateError for any other kind, and when it cannot be made or opened. On Windows, where directories have no
     descriptors and profiles are private, it is only made, and -1 returned.

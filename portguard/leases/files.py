@@ -17,13 +17,13 @@ from portguard.errors import LockTimeoutError, StateError
 LOCK_DEADLINE = 5.0  # seconds that one process may keep it
 _LONGEST_WAIT = 30.0  # seconds in which it goes from one process to the next, and never to this one
 _LOOKS = 16  # at whose it is, in the time that one may keep it
-# Soon the same for everybody who waits: longer pauses for those who wait longer would starve them.
+# Soon the same for everyone who waits: longer pauses for those who wait longer would starve them.
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.0005, 0.005  # seconds
 _LOCK_OFFSET = 1 << 40  # beyond all data: Windows' locks are mandatory
 
 
 def open_private(path: str, directory: int, name: str, flags: int) -> int:
-    """Open a file of the store. Raises StateError when it is not a plain file of this user's own, OSError."""
+    """Open a file of the store. Raises StateError if it is not a plain file of this user's own, OSError."""
     flags |= getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
     if directory < 0:
         return os.open(os.path.join(path, name), flags | getattr(os, "O_BINARY", 0), 0o600)
@@ -42,7 +42,7 @@ def open_private(path: str, directory: int, name: str, flags: int) -> int:
 
 
 def open_locked(path: str, directory: int, name: str, deadline: float) -> int:
-    """Open a file, made if need be, and lock it. Raises LockTimeoutError when one process keeps it for `deadline` s."""
+    """Open a file, made if need be, and lock it. Raises LockTimeoutError if one process keeps it for `deadline` s."""
     end = time.monotonic() + deadline
     while True:
         fd = open_private(path, directory, name, os.O_RDWR | os.O_CREAT)
@@ -59,7 +59,7 @@ def open_locked(path: str, directory: int, name: str, deadline: float) -> int:
 def close_locked(fd: int) -> None:
     """Unlock and close; explicitly, because a forked child may have inherited the descriptor, and with it the lock.
 
-    Raises OSError when what was written is not sure to be stored.
+    Raises OSError if what was written is not sure to be stored.
     """
     try:
         with suppress(OSError):  # closing unlocks as well
@@ -79,13 +79,13 @@ def read_whole(fd: int, size: int, offset: int) -> bytes:
                 break
             if is_again:
                 raise OSError(errno.EIO, os.strerror(errno.EIO))
-        is_again = not more  # somebody may just have made it longer
+        is_again = not more  # someone may just have made it longer
         data += more
     return data
 
 
 def write_whole(fd: int, data: bytes, offset: int) -> None:
-    """Write at `offset`. Raises OSError when not all of it is taken."""
+    """Write at `offset`. Raises OSError if not all of it is taken."""
     if write_at(fd, data, offset) != len(data):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
@@ -160,7 +160,7 @@ else:
 
 
 def _lock(fd: int, end: float, path: str) -> None:
-    """Wait for the lock until `end`, and on while it goes from hand to hand: then nobody hangs, there are just many."""
+    """Wait for the lock until `end`, and on while it goes from hand to hand: then no one hangs, there are just many."""
     now = time.monotonic()
     pause, patience, last = _FIRST_PAUSE, end - now, now + max(_LONGEST_WAIT, end - now)
     look = now + patience / _LOOKS
@@ -183,13 +183,13 @@ def _lock(fd: int, end: float, path: str) -> None:
                     f"the lease table {path} is locked by {who}",
                     "see what it does, and stop it if it hangs" + ("" if holder is None else f": ps -fp {holder}"),
                 )
-        # A section takes microseconds; sleeping longer only when somebody is slow. The jitter parts the sleepers.
+        # A section takes microseconds; sleeping longer only when someone is slow. The jitter parts the sleepers.
         time.sleep(pause * (os.urandom(1)[0] + 1) / 256)
         pause = min(pause * 2, _LONGEST_PAUSE)
 
 
 def lock_holder(fd: int, locks: str = "/proc/locks") -> int | None:
-    """Return the pid that holds the flock on the file behind `fd` (proc_locks(5)), None if it cannot be told."""
+    """Return the pid that holds the flock on the file behind `fd` (proc_locks(5)), None if it is unknown."""
     inode = os.fstat(fd).st_ino
     with suppress(OSError, ValueError), open(locks, encoding="ascii", errors="replace") as table:
         for line in table:

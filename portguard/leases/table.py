@@ -98,7 +98,7 @@ class Table:
         """Yield those of `ports` that have no unexpired lease, in their order.
 
         Where most are leased, thousands are passed over at every call: a record is read only where the end does not
-        tell, and nobody has been content with an earlier port.
+        tell, and no one has been content with an earlier port.
         """
         if not ports:
             return
@@ -135,7 +135,7 @@ class Table:
         return Lease(expires, pid, protocols, started, since, known, name, hosts, directory)
 
     def write(self, port: int, lease: Lease) -> None:
-        """Put `lease` on `port`. Raises OSError when it cannot be stored."""
+        """Put `lease` on `port`. Raises OSError if it cannot be stored."""
         data = _RECORD.pack(lease.since, lease.started, lease.pid, lease.protocols, KINDS.index(lease.kind))
         # Hosts that are cut would say less than they mean; none says all.
         hosts = os.fsencode(lease.hosts) if len(lease.hosts) < _WORD_SIZE else b""
@@ -187,9 +187,9 @@ def locked(
     is_alive: Callable[[int, int], bool] = nobody_is_known_dead,
     deadline: float = LOCK_DEADLINE,
 ) -> Iterator[Table]:
-    """Open the table for `key` in the directory `path`, making both if need be, and hold its lock meanwhile.
+    """Open the table for `key` in the directory `path`, making both if need be, and hold its lock in the meantime.
 
-    Raises StateError when the store cannot be used, LockTimeoutError when somebody else keeps the lock longer than
+    Raises StateError if the store cannot be used, LockTimeoutError when someone else keeps the lock longer than
     `deadline` seconds.
     """
     directory = open_directory(path, create=True)
@@ -216,7 +216,7 @@ def readable(
     is_alive: Callable[[int, int], bool] = nobody_is_known_dead,
     is_required: bool = False,
 ) -> Iterator[Table | None]:
-    """Open the table for reading what is leased, without its lock; None where there is none that can be understood.
+    """Open the table for reading what is leased, without its lock; None if there is none that can be understood.
 
     Raises StateError, if `is_required`, for one that is there and cannot be used.
     """
@@ -233,7 +233,7 @@ def readable(
 
 
 def _open_readable(path: str, name: str) -> int:
-    """Return a descriptor of the table, -1 where there is none yet. Raises StateError where it cannot be used."""
+    """Return a descriptor of the table, -1 where there is none yet. Raises StateError if it cannot be used."""
     directory = open_directory(path, create=False)
     fd = -1
     try:
@@ -257,7 +257,7 @@ def _open_readable(path: str, name: str) -> int:
 def _check_header(path: str, directory: int, name: str, fd: int) -> None:
     """Make sure of the table's format: write the header of a new one, set a damaged one aside and start afresh.
 
-    Raises StateError for a version this portguard does not know: somebody newer uses it.
+    Raises StateError for a version this portguard does not know: someone newer uses it.
     """
     version = _version_of(fd)
     if version == _VERSION and os.fstat(fd).st_size <= _SIZE_LIMIT:
@@ -267,7 +267,7 @@ def _check_header(path: str, directory: int, name: str, fd: int) -> None:
     if version == _UNWRITTEN:
         _remove_dead_tables(directory, name)
     else:
-        # Under the lock: copied aside and emptied in place, so that everybody goes on using one and the same file.
+        # Under the lock: copied aside and emptied in place, so that everyone goes on using one and the same file.
         set_aside(path, directory, name, read_whole(fd, _ASIDE_LIMIT, 0))
     os.ftruncate(fd, 0)
     write_whole(fd, _HEADER.pack(_MAGIC, _VERSION, 0), 0)
@@ -278,7 +278,7 @@ def _shown(path: str, name: str) -> str:
 
 
 def _version_of(fd: int) -> int | None:
-    """Return the version of the table's format, None if it is no table."""
+    """Return the version of the table's format, None if it is not a table."""
     header = read_whole(fd, _HEADER.size, 0)
     if not header.strip(b"\0"):
         return _UNWRITTEN

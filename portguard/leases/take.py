@@ -115,7 +115,7 @@ def choose_unleased(
 
 
 def release(path: str, key: str, taken: Taken) -> None:
-    """Give leases back that nobody was told of. Never raises: they expire by themselves otherwise."""
+    """Give leases back that no one was told about. Never raises: they expire by themselves otherwise."""
     if taken.lease is None:
         return
     with suppress(PortguardError, OSError), locked(path, key) as table:

@@ -2,8 +2,8 @@
 
 What is remembered is the text itself beside its meaning, so nothing can be stale: another text, another path, another
 portguard or Python is parsed anew. It lies in this user's private cache, opened as carefully as the lease store, so
-nobody else can plant one. Only what is right is remembered; mistakes are found anew each time. Without a cache
-directory of one's own everything is parsed, and nobody is told.
+no one else can plant one. Only what is right is remembered; mistakes are found anew each time. Without a cache
+directory of one's own everything is parsed, and no one is told.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _RULES = (
 
 
 def parsed(found: ConfigText, shown: str, environ: Mapping[str, str]) -> Config:
-    """Return what a config says; `shown` is its path in messages. Raises ConfigError with all mistakes."""
+    """Return what a config says; `shown` is its path in messages. Raises ConfigError with every mistake."""
     key, place = _key(found), _place(environ)
     if key is None or place is None:
         return _parse(found, shown)
@@ -140,7 +140,7 @@ def _remember(place: str, name: str, key: tuple[Any, ...], config: Config) -> No
     if len(content) >= _LONGEST:
         return
     directory = -1
-    temporary = f"{name}.new"  # one name: whoever is killed leaves one, which the next one removes
+    temporary = f"{name}.new"  # one name: anyone who is killed leaves one, which the next one removes
     try:
         _make(place)
         directory = open_directory(place, create=False)

@@ -18,7 +18,7 @@ _LONGEST_RECORDED = 380  # bytes of a path that every lease has room for
 def checkout_of(path: str) -> Checkout:
     """Return the checkout that the project in the directory `path` belongs to; without git the directory itself.
 
-    Raises LookupFailedError where git's files cannot be read.
+    Raises LookupFailedError if git's files cannot be read.
     """
     from portguard.system import git  # only where something can be moved
 

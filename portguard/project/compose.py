@@ -30,7 +30,7 @@ def published(
     """Add what the compose files publish; a declaration with `service` stands for that service's equal port.
 
     A published port that a variable alone decides can be moved, as if it were declared with `env`. Its own number is
-    foreseen for nobody: without `env` or `run` compose would not use it.
+    foreseen for no one: without `env` or `run` compose would not use it.
     """
     parsed: dict[str, list[Document]] = {}
     found = _read(files, {**environ, **project.overlay}, parsed, by_compose=by_compose)

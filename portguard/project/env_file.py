@@ -24,7 +24,7 @@ class Block(NamedTuple):
 
 
 def block_at(path: str) -> Block | None:
-    """Return our block in the `.env` at `path`; None where there is none, or none that can be read."""
+    """Return our block in the `.env` at `path`; None if there is none, or none that can be read."""
     from portguard.sources import regular
 
     try:
@@ -35,7 +35,7 @@ def block_at(path: str) -> Block | None:
 
 
 def block_in(text: str) -> Block | None:
-    """Return our block in the text of a `.env`; None where there is none, or none that can be understood."""
+    """Return our block in the text of a `.env`; None if there is none, or none that can be understood."""
     if ">>> portguard env" not in text:
         return None
     from portguard.rules import env_block  # only where there is one

@@ -1,4 +1,4 @@
-"""Load the project a question is about: its declarations, with the numbers in force. Judges nobody."""
+"""Load the project a question is about: its declarations, with the numbers in force. Judges no one."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def load(
 
 
 def _compose_files(cwd: str, environ: Mapping[str, str]) -> ComposeFiles | None:
-    """Return the files compose would use in `cwd`, None where there are none; cheap, because most have none."""
+    """Return the files compose would use in `cwd`, None if there are none; cheap, because most have none."""
     from portguard.sources import compose_files  # opens nothing but `.env`
 
     files = compose_files.find_files(cwd, environ)

@@ -1,7 +1,7 @@
 """Which numbers are a checkout's own: assignments, looked up, foreseen or made. Linked worktrees get theirs unasked.
 
 The preferred number is a hash of the checkout and the name, so that a lost store gives mostly the same ones again; it
-is taken when nobody has it assigned, leased or bound, else the next one.
+is taken if no one has it assigned, leased or bound, else the next one.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Numbers(NamedTuple):
 
 
 def known(environ: Mapping[str, str]) -> tuple[Assignment, ...]:
-    """Return all assignments of this host. Raises StateError when there is a store that cannot be read."""
+    """Return all assignments of this host. Raises StateError if there is a store that cannot be read."""
     path = directory.path_of(environ)
     if not directory.is_there(path):  # most have none, and what it takes to read one costs
         return ()
@@ -56,7 +56,7 @@ def find_numbers(
     """Return the checkout's own numbers for those of `items` that have a variable.
 
     `taken` are numbers not to be given, `explicit` the names of those that a variable moves, which need none;
-    `preferred` are numbers to be tried first. Raises StateError and NoFreePortError where numbers are to be taken and
+    `preferred` are numbers to be tried first. Raises StateError and NoFreePortError if numbers are to be taken and
     cannot be; looking only costs a note.
     """
     # Declarations that share a variable share its number, which goes by the name of the first of them.
@@ -142,7 +142,7 @@ class _Chooser:
             return {item.name: item.port for item in self._choose(items, found, leases)}
 
     def take(self, items: Sequence[Declaration], moved: Mapping[str, int]) -> dict[str, int]:
-        """Assign numbers to `items`, and return them; whoever was first has done so already.
+        """Assign numbers to `items`, and return them; anyone who was first has done so already.
 
         Those in `moved` get another number, if they still have the one that is given there. Raises NoFreePortError,
         StateError; then nothing is changed.

@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 
 
 def sudo_caller(environ: Mapping[str, str]) -> int | None:
-    """Return the user who called us through sudo, None for nobody."""
+    """Return the user who called us through sudo, None for no one."""
     return sudo_uid(environ, is_root=kernel.euid() == 0)
 
 
 def find_own_tree(project: Project, environ: Mapping[str, str]) -> OwnTree | None:
-    """Return the tree whose processes are this project's own; None where it would be everything or a whole home.
+    """Return the tree whose processes are this project's own; None if it would be everything or a whole home.
 
     Its user is the directory's owner; under sudo the one who called it.
     """
@@ -102,7 +102,7 @@ def own_stack(project: Project, environ: Mapping[str, str]) -> OwnStack:
 
 
 def name_of(project: Project, environ: Mapping[str, str]) -> str | None:
-    """Return the compose project name that keeps an isolated checkout's stack apart; None where it needs none."""
+    """Return the compose project name that keeps an isolated checkout's stack apart; None if it needs none."""
     if not project.isolated:
         return None
     from portguard.sources import compose_files  # only where numbers are given out

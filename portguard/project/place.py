@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def working_directory(cwd: str | None) -> str:
-    """Return `cwd`, by default the process's own, as an absolute path. Raises UsageError when it is gone."""
+    """Return `cwd`, by default the process's own, as an absolute path. Raises UsageError if it is gone."""
     try:
         return os.path.abspath(cwd) if cwd else os.getcwd()
     except OSError as error:

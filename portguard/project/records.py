@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 class NumberPolicy(NamedTuple):
     """How far to go for numbers: `look` at those there are, `predict` those there would be, or `take` them.
 
-    `isolated`: the checkout shall have its own although it is no linked worktree. `moved` are declarations that
-    shall have another number than the one given here, which somebody else holds. `is_exported`: compose files are read
+    `isolated`: the checkout should have its own although it is not a linked worktree. `moved` are declarations that
+    should have another number than the one given here, which someone else holds. `is_exported`: compose files are read
     as a command sees them that all the numbers are exported to. `unread` is a `.env` (its path) whose block of ours is
     about to be written: what it says is not read back.
     """
@@ -39,8 +39,8 @@ LOOK = NumberPolicy("look")
 class Project(NamedTuple):
     """`config` and `sources` are absolute paths of what was read; without them there are no declarations.
 
-    `compose` is the project that was read from compose files, None where none were asked for. `checkout` is whose
-    numbers were asked for, None where nothing can be moved; `isolated` tells that it has its own, and `overlay` are
+    `compose` is the project that was read from compose files, None if none were asked for. `checkout` is whose
+    numbers were asked for, None if nothing can be moved; `isolated` tells that it has its own, and `overlay` are
     the variables that bring those about.
     """
 

@@ -118,9 +118,9 @@ def failure_rules(code: str) -> dict[str, tuple[str, str]]:
 
 
 def github(findings: Iterable[Finding], *, base: str) -> str:
-    """Return a workflow command a line for each finding, errors first; nothing when there are none.
+    """Return a workflow command a line for each finding, errors first; nothing if there are none.
 
-    GitHub shows few of them: from eleven of a kind on, a last line that is no command tells how many there are.
+    GitHub shows few of them: from eleven of a kind on, a last line that is not a command tells how many there are.
     https://docs.github.com/actions/reference/workflow-commands-for-github-actions, escaped like @actions/core.
     """
     ordered = sorted(findings, key=lambda finding: finding.severity != "error")

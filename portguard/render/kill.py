@@ -18,7 +18,7 @@ _LINE_LIMIT = 400
 
 
 def plan(report: KillReport, *, colour: bool) -> str:
-    """Return what would be done about each port, and why nothing where nothing would be."""
+    """Return what would be done about each port, and why nothing if nothing would be."""
     return "\n".join(line for port in report.ports for line in _planned(port, colour=colour)) + "\n"
 
 

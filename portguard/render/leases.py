@@ -27,7 +27,7 @@ def leases(found: Iterable[LeaseInfo], home: str, *, now: float, colour: bool, w
 
 
 def given_back(found: Iterable[LeaseInfo], home: str) -> str:
-    """Return a line for each number that was given back."""
+    """Return a line for each number that was released."""
     return "".join(
         f"{item.port}  {safe(item.name or item.kind, _NAME_LIMIT)}  {_where(item, home)}\n" for item in found
     )

@@ -141,7 +141,7 @@ def table(columns: Sequence[tuple[str, int]], rows: Iterable[tuple[str, ...]], *
         starts.append(starts[-1] + sizes[-1] + _GAP)
         heads.append(name if any(lengths) else "")
     del starts[-1]
-    # A column that has no room begins on the next line in every row; a head over it would be in nobody's place.
+    # A column that has no room begins on the next line in every row; a head over it would be in no one's place.
     shown = [name if start + len(name) <= width else "" for name, start in zip(heads, starts, strict=True)]
     head = _line(shown, starts, width)
     # Where all cells fit in their columns, which is the rule, filling them up is all there is to do.

@@ -17,7 +17,7 @@ _ALIASES = {"*": (ANY_V4, ANY_V6), "localhost": ("127.0.0.1", "::1")}
 
 
 def canonical(host: str) -> str | None:
-    """Return `host` as the kernel prints it, or None when it is neither "*", "localhost" nor an IP address.
+    """Return `host` as the kernel prints it, or None if it is neither "*", "localhost" nor an IP address.
 
     An IPv4-mapped IPv6 address stays one, in its dotted form (RFC 4291 section 2.5.5.2).
     """
@@ -101,6 +101,6 @@ def connection_overlaps(declared: str, local: str) -> bool:
     """Whether a connection whose local address is `local` occupies `declared`.
 
     A socket that was never bound explicitly is not IPV6_V6ONLY, so a plain IPv6 connection also excludes the IPv4
-    wildcard, though no other IPv4 address (measured; the kernel's stand-in for one, 127.0.0.6, is nobody's address).
+    wildcard, though no other IPv4 address (measured; the kernel's stand-in for one, 127.0.0.6, is no one's address).
     """
     return overlaps(declared, local) or (is_v6(local) and not is_mapped(local) and declared == ANY_V4)

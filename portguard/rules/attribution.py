@@ -1,7 +1,7 @@
 """Whose container a port belongs to, and what a control group tells. Pure: records and text in, an answer out.
 
 A container is believed only where its engine says that it publishes that very endpoint, and where the process that
-holds it is known to forward for engines, or cannot be seen. Labels and names are anybody's to write: they are compared
+holds it is known to forward for engines, or cannot be seen. Labels and names are anyone's to write: they are compared
 and handed on, never trusted.
 """
 
@@ -66,7 +66,7 @@ class Running(NamedTuple):
 def match(
     protocol: str, address: str, port: int, containers: Iterable[Running], *, forwarder: str | None = None
 ) -> Running | None:
-    """Return the container that publishes the endpoint a holder has, None when none does.
+    """Return the container that publishes the endpoint a holder has, None if none does.
 
     A container published on exactly the holder's address comes before one published on every address; of several that
     fit as well (two engines that both claim it) the one whose engine uses such a `forwarder`.
@@ -86,7 +86,7 @@ def match(
 
 
 def _closeness(published: str, held: str) -> int:
-    """Return 0 when a socket on `held` cannot be there for `published`; the higher, the likelier it is.
+    """Return 0 if a socket on `held` cannot be there for `published`; the higher, the likelier it is.
 
     A forwarder may listen on one address for a wildcard (a virtual machine's on the loopback address alone), or on `::`
     for both families. Nothing listens on the wildcard for what is published on one address.
@@ -113,7 +113,7 @@ def _plain(address: str) -> str:
 def by_id(identifier: str | None, containers: Iterable[Running]) -> Running | None:
     """Return the container of this full identifier, such as `container_id_of` finds; None without one.
 
-    Whoever owns a control group can give one below it any name: only what an engine lists is a container.
+    Anyone who owns a control group can give one below it any name: only what an engine lists is a container.
     """
     if identifier is None:
         return None
@@ -164,7 +164,7 @@ def unit_of(cgroup: str) -> tuple[str, bool] | None:
 
     As systemd reads it (systemd, src/basic/cgroup-util.c): slices, then the unit; below `user@UID.service` the same
     again. A scope (a login session, a terminal, a container) is not a service, and neither is `user@UID.service`
-    itself: whoever stops that ends everything the user runs. A container's inside is not its engine's service; only
+    itself: anyone who stops that ends everything the user runs. A container's inside is not its engine's service; only
     podman, told to, runs a container within the unit that started it.
     """
     paths = {controllers: path for _, controllers, path in _hierarchies(cgroup)}

@@ -23,7 +23,7 @@ _NAME_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789_-")
 _DESCRIPTION_LIMIT = 100  # characters
 _PLACES_SHOWN = 5
 _PLACE_LIMIT = 200  # characters
-# A config has up to 64 KiB and 512 declarations; nobody reads as much as this.
+# A config has up to 64 KiB and 512 declarations; no one reads as much as this.
 _FILES_BUDGET = _LIST_BUDGET = 12 * 1024  # bytes
 _ENTRIES_BUDGET = 32 * 1024  # bytes
 _ENTRIES_LIMIT = 400
@@ -51,7 +51,7 @@ _EXAMPLE = """\
 
 
 class Stack(NamedTuple):
-    """The compose files, as the config will name them, and what they publish (places as they shall be shown).
+    """The compose files, as the config will name them, and what they publish (places as they should be shown).
 
     Of a port, `port` is the number in force and `declared_port` the one without a `.env`. `problem` says why the files
     could not be read; they are then named in a comment only.
@@ -153,7 +153,7 @@ def _writable(stack: Stack) -> Stack:
 
 
 def _files(stack: Stack) -> str | None:
-    """Return the line that names the files; None where no TOML can, or it would be endless."""
+    """Return the line that names the files; None if no TOML can, or it would be endless."""
     names = [_string(name) for name in stack.files]
     line = f"files = [{', '.join(name for name in names if name is not None)}]\n"
     return None if None in names or len(line.encode()) > _FILES_BUDGET else line
@@ -260,7 +260,7 @@ def _comment(text: str) -> str:
 
 
 def _string(text: str) -> str | None:
-    """Return the text as a TOML basic string; None where there is none: bytes that are no characters (PEP 383)."""
+    """Return the text as a TOML basic string; None if there is none: bytes that are no characters (PEP 383)."""
     if any(0xD800 <= ord(char) <= 0xDFFF for char in text):
         return None
     pieces = []

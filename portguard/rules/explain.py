@@ -1,7 +1,7 @@
 """Verdicts in sentences: what is the matter, and what to type next. Pure: words out, foreign strings raw inside.
 
-Whoever shows a sentence makes it printable (`portguard.render.safe`). A hint never names a command that would end a
-forwarder, an engine, PID 1 or a process nobody could identify.
+Anyone who shows a sentence makes it printable (`portguard.render.safe`). A hint never names a command that would end a
+forwarder, an engine, PID 1 or a process no one could identify.
 """
 
 from __future__ import annotations
@@ -230,7 +230,7 @@ def freeing_step(cause: str, holders: Sequence[Holder], port: int, *, platform: 
 
 
 def unit_word(unit: str | None) -> str:
-    """Return a unit's name as a shell and systemctl take it, "" for what is no name.
+    """Return a unit's name as a shell and systemctl take it, "" for what is not a name.
 
     An escaped character (systemd.unit(5)) has a backslash, which a shell would read; as a pattern systemctl finds it.
     """

@@ -1,7 +1,7 @@
 """What `kill` may end, and what it must not: facts about a process in, a refusal or nothing out. Pure.
 
-Ending the wrong process is worse than ending none. So whoever is not provably a plain process of the user is refused,
-each with the command that does the right thing. A refusal never depends on what is convenient to reach.
+Ending the wrong process is worse than ending none. So everything that is not provably a plain process of the user is
+refused, each with the command that does the right thing. A refusal never depends on what is convenient to reach.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ HOLDER_NAME = "portguard-hold"
 class Suspect(NamedTuple):
     """What is known about a process that would be ended.
 
-    `uids` are its real, effective and saved user, None where they cannot be told; `container_id` is the container it
+    `uids` are its real, effective and saved user, None if they are unknown; `container_id` is the container it
     runs in, by its control group, which may be unreadable.
     """
 
@@ -55,7 +55,7 @@ class Suspect(NamedTuple):
 class Caller(NamedTuple):
     """Who asks: our process, those it runs in (without itself), and the users whose processes are ours to end.
 
-    `uids` is None where the system knows no such numbers: then names count (`user`).
+    `uids` is None if the system knows no such numbers: then names count (`user`).
     """
 
     pid: int
@@ -74,7 +74,7 @@ class Refusal(NamedTuple):
 
 
 def refuse(suspect: Suspect, caller: Caller, port: int, *, platform: str) -> Refusal | None:
-    """Return why this process must not be ended, whoever's it is; None when it may be."""
+    """Return why this process must not be ended, anyone who's it is; None if it may be."""
     process = suspect.process
     number = process.pid
     names = {name for name in (process.name, _program(process.exe)) if name}
@@ -121,7 +121,7 @@ def _program(path: str | None) -> str:
 
 
 def refuse_user(suspect: Suspect, caller: Caller) -> Refusal | None:
-    """Return why this process is not ours to end for its user alone, None when it is."""
+    """Return why this process is not ours to end for its user alone, None if it is."""
     if caller.uids is None:
         is_mine, is_known = suspect.process.user == caller.user, None not in (suspect.process.user, caller.user)
     else:
@@ -144,7 +144,7 @@ def top_of(pid: int, rows: Mapping[int, ProcessStat], is_near: Callable[[int], b
 
     One job: the same process group, which a shell makes anew for each command typed; or a known supervisor, which may
     put its workers into groups of their own. `is_near` tells whether a process belongs to the same checkout and user,
-    `keep` are those that must stay. A shell that leads a terminal's session is where somebody types, and stays.
+    `keep` are those that must stay. A shell that leads a terminal's session is where someone types, and stays.
     """
     top = pid
     while (row := rows.get(top)) is not None:

@@ -116,7 +116,7 @@ _WEB_TARGETS = frozenset((80, 443, 3000, 4200, 5173, 8000, 8080, 8443))
 class Facts(NamedTuple):
     """What the files say. `declared` is the config's, `published` the compose files'; `services` their services.
 
-    `services` is None where no compose file is read. `dotenv` maps variables to (value, file, line)s, `forwarded` is
+    `services` is None if no compose file is read. `dotenv` maps variables to (value, file, line)s, `forwarded` is
     what devcontainer.json forwards, `empty` where a variable without a default decides a published port.
     """
 

@@ -1,6 +1,6 @@
 """What started a process, told from the names of those above it. Pure: names in, a fragment of a sentence out.
 
-Names are anybody's to choose. They are compared with the tables here, and only words from the tables come out.
+Names are anyone's to choose. They are compared with the tables here, and only words from the tables come out.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _TIMERS = {
     "CRON": "cron", "anacron": "anacron", "atd": "at", "cron": "cron", "crond": "cron", "fcron": "fcron",
     "supercronic": "supercronic",
 }
-# Those that start again what ends, and those that then end the rest; None where it depends on their settings.
+# Those that start again what ends, and those that then end the rest; None if it depends on their settings.
 _SUPERVISORS: dict[str, tuple[str, bool | None]] = {
     "circusd": ("circus", True), "dinit": ("dinit", None), "foreman": ("foreman", False), "god": ("god", True),
     "goreman": ("goreman", False), "hivemind": ("hivemind", False), "honcho": ("honcho", False),
@@ -69,7 +69,7 @@ class Origin(NamedTuple):
 
     `kind` is "shell", "multiplexer", "terminal", "editor", "timer", "supervisor", "container", "ssh", "systemd",
     "user-systemd", "launchd" or "orphan"; `by` the word for it, `pid` its process; `text` a fragment such as "started
-    from bash in tmux". `comes_back` is whether it would start an ended process again, None where that depends.
+    from bash in tmux". `comes_back` is whether it would start an ended process again, None if that depends.
     """
 
     kind: str
@@ -161,7 +161,7 @@ def _known_name(raw: str) -> str:
 
 
 def sudo_uid(environ: Mapping[str, str], *, is_root: bool) -> int | None:
-    """Return the user who called us through sudo (sudo(8)); None for nobody, and for anyone but root who says so."""
+    """Return the user who called us through sudo (sudo(8)); None for no one, and for anyone but root who says so."""
     return decimal(environ.get("SUDO_UID", ""), _UID_DIGITS) if is_root else None
 
 

@@ -1,7 +1,7 @@
-"""Whose container it is: ours, a leftover of ours, another checkout's, somebody else's; and what to type. Pure.
+"""Whose container it is: ours, a leftover of ours, another checkout's, someone else's; and what to type. Pure.
 
 The rule follows what `compose up` does: it leaves the very service's own container alone, fails on any other holder,
-and takes over containers of another directory that goes by the same project name. Labels are anybody's to write: a
+and takes over containers of another directory that goes by the same project name. Labels are anyone's to write: a
 command is built from them only when they look like what compose itself would write.
 """
 
@@ -40,9 +40,9 @@ class OwnStack(NamedTuple):
 def relate(
     service: str | None, stack: OwnStack, container: Container, directory: str | None, *, is_oneoff: bool
 ) -> Relation:
-    """Return what a container that holds a port declared for `service` (None: for nobody's in particular) is to us.
+    """Return what a container that holds a port declared for `service` (None: for no one's in particular) is to us.
 
-    `directory` is the real path of the container's compose directory, None where it has none or it cannot be told.
+    `directory` is the real path of the container's compose directory, None if it has none or it is unknown.
     """
     compose = container.compose
     if compose is None:

@@ -50,7 +50,7 @@ def contains(ranges: Iterable[Range], port: int) -> bool:
 def port_notes(port: int, protocol: str, *, ephemeral: Range | None, platform: str) -> tuple[Note, ...]:
     """Return what is worth knowing about the number itself on this kind of system.
 
-    `ephemeral` is this kernel's own range, None where it could not be read (then nothing is said about it).
+    `ephemeral` is this kernel's own range, None if it could not be read (then nothing is said about it).
     """
     notes = []
     if ephemeral is not None and ephemeral[0] <= port <= ephemeral[1]:

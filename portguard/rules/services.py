@@ -2,7 +2,7 @@
 
 Registered names are those of the IANA Service Name and Transport Protocol Port Number Registry
 (https://www.iana.org/assignments/service-names-port-numbers), compared with a copy of 2024-08. A registered name is
-the registry's word for the number, not what listens there: 3000 is `hbci`, and hardly anybody's home banking.
+the registry's word for the number, not what listens there: 3000 is `hbci`, and hardly anyone's home banking.
 Numbers that the registry leaves unassigned carry the name of the tool that made them its default, and the page of that
 tool's own documentation that says so.
 """

@@ -32,7 +32,7 @@ def _exit_code_of(port: PortReport, *, strict: bool) -> int:
 def combine(hosts: Sequence[str], outcomes: Mapping[str, Outcome]) -> Outcome:
     """Return the one outcome that counts for a declaration of `hosts`, given one outcome per expanded address.
 
-    A family that this system does not have is no obstacle to "*" and "localhost", unless none is left.
+    A family that this system does not have is not an obstacle to "*" and "localhost", unless none is left.
     """
     excusable = {address for host in hosts if is_alias(host) for address in expand((host,))}
     literal = {host for host in hosts if not is_alias(host)}
@@ -132,7 +132,7 @@ def hosts_overlap(first: Sequence[str], second: Sequence[str]) -> bool:
 
 
 class OwnTree(NamedTuple):
-    """The directory tree that is "us": its real path, and the uid whose processes in it are ours (None: nobody's).
+    """The directory tree that is "us": its real path, and the uid whose processes in it are ours (None: no one's).
 
     `others` are the roots of checkouts that lie in it and are not this one: linked worktrees, clones.
     """
@@ -145,7 +145,7 @@ class OwnTree(NamedTuple):
 def is_ours(declaration: Declaration, processes: Sequence[Process], tree: OwnTree | None) -> bool:
     """Whether every one of `processes` belongs to this project, as the declaration allows it.
 
-    A port given by argument is nobody's. With `service` only that service's container may hold it, never a process.
+    A port given by argument is no one's. With `service` only that service's container may hold it, never a process.
     """
     if declaration.is_ad_hoc or declaration.service is not None or not processes:
         return False

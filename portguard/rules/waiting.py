@@ -27,7 +27,7 @@ def serves(socket: Socket, address: str) -> bool:
 
 
 def instead(sockets: Sequence[Socket]) -> list[Socket]:
-    """Return those sockets of a port that nobody serves that explain it best; what lingers explains nothing."""
+    """Return those sockets of a port that no one serves that explain it best; what lingers explains nothing."""
     for cause in _CAUSES_WORTH_NAMING:
         found = [socket for socket in sockets if cause_of(socket.protocol, socket.state) == cause]
         if found:
@@ -49,7 +49,7 @@ def nobody(
     holders: Sequence[Holder],
     why: str | None = None,
 ) -> str:
-    """Return that nobody served a port in time, and `why`, or else who sits on its number instead."""
+    """Return that no one served a port in time, and `why`, or else who sits on its number instead."""
     wanted = target(declaration.hosts, declaration.port, protocol)
     within = "" if timeout is None else f" within {timeout:g} s"
     text = f"nothing {'listened on' if protocol == 'tcp' else 'had bound'} {wanted}{within}"

@@ -73,7 +73,7 @@ def from_config_json(text: str, *, source: str = "docker compose config", workin
 
     `source` is what `file` says of its ports; the model does not tell its directory.
     """
-    from portguard.sources import compose_json  # and json, which nobody else here needs
+    from portguard.sources import compose_json  # and json, which no one else here needs
 
     return compose_json.read(text, source, working_dir)
 
@@ -143,7 +143,7 @@ class _Reader:
         )
 
     def _told(self) -> tuple[str, ...]:
-        """Return the problems in the order of the files, without repetitions, and not more than anybody reads."""
+        """Return the problems in the order of the files, without repetitions, and not more than anyone reads."""
         order = {self._shown(path): index for index, path in enumerate(self._documents)}
         problems = sorted(dict.fromkeys(self.problems), key=lambda problem: _place(problem, order))
         more = len(problems) - PROBLEMS_LIMIT

@@ -50,7 +50,7 @@ class Environment(NamedTuple):
 
 
 def find_files(cwd: str, environ: Mapping[str, str]) -> ComposeFiles | None:
-    """Return the files that `docker compose` would use in `cwd`, or None when there are none up to the root.
+    """Return the files that `docker compose` would use in `cwd`, or None if there are none up to the root.
 
     `cwd` keeps the name the user knows it by (a symbolic link's): the project is named after it. Nothing is decided
     about trust; the caller knows who may write where. Raises ConfigError for a broken `.env` or a missing file.

@@ -1,7 +1,7 @@
 """One document of a compose file to the services it describes: only what decides ports is read, and interpolated.
 
 The keys are those of the compose specification; what compose refuses in them is refused, with file, line and column.
-`extends`, `include` and the order of files are somebody else's (compose.py).
+`extends`, `include` and the order of files are someone else's (compose.py).
 """
 
 from __future__ import annotations
@@ -118,7 +118,7 @@ def service_nodes(source: Source, keys: Mapping[str, tuple[Node, Node]]) -> dict
 def service(source: Source, key: Node, node: Node) -> tuple[Service, Extends | None]:
     """Return what the document says of a service, and which one it extends. Problems inside are collected.
 
-    Raises ConfigError when it is no mapping.
+    Raises ConfigError if it is not a mapping.
     """
     name = key.value
     if mode_of(node) == "reset":
@@ -149,7 +149,7 @@ def service(source: Source, key: Node, node: Node) -> tuple[Service, Extends | N
 def _field(
     source: Source, where: str, name: str, node: Node, read: Callable[[Source, Node, str], object]
 ) -> dict[str, Field]:
-    """Return the field under its name; nothing when it has a problem."""
+    """Return the field under its name; nothing if it has a problem."""
     if mode_of(node) == "reset":
         return {name: Field(None, "reset")}
     try:

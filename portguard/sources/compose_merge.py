@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 class PortEntry(NamedTuple):
     """A mapping and where it stands; `missing` are variables in it that were unset or empty.
 
-    `env` is the variable that alone decides the published port, None where there is none such.
+    `env` is the variable that alone decides the published port, None if there is none.
     """
 
     mapping: PortMapping
@@ -50,7 +50,7 @@ class Service(NamedTuple):
     mode: Mode = "merge"
 
     def get(self, key: str) -> Any:
-        """Return a key's value; None when it is not there or was reset."""
+        """Return a key's value; None if it is not there or was reset."""
         field = self.fields.get(key)
         return None if field is None or field.mode == "reset" else field.value
 

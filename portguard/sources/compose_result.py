@@ -21,7 +21,7 @@ class PublishedPort(NamedTuple):
     """A container port on the host: any one of `first` to `last` for each of `replicas` containers.
 
     `host_ip` is canonical, "" when unspecified. `file` and `line` say where it is written; `line` is 0 in a resolved
-    model, which does not tell. `env` is the variable that alone decides `first`, None where there is none such.
+    model, which does not tell. `env` is the variable that alone decides `first`, None if there is none.
     """
 
     service: str
@@ -39,7 +39,7 @@ class PublishedPort(NamedTuple):
 class ComposeProject(NamedTuple):
     """A project: its name, its directory (absolute), what was read, its active services, and what they publish.
 
-    `host_network` are the services that use the host's network: their ports are known to nobody but themselves.
+    `host_network` are the services that use the host's network: their ports are known to no one but themselves.
     """
 
     name: str

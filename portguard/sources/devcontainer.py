@@ -1,7 +1,7 @@
 """Ports of a `devcontainer.json`: `forwardPorts`, `portsAttributes` and `appPort` (containers.dev, json_reference).
 
 A forwarded port keeps its number on this machine where that is free. "db:5432" is the port of another compose service,
-forwarded all the same. Ranges and patterns in `portsAttributes` name no port that somebody needs.
+forwarded all the same. Ranges and patterns in `portsAttributes` name no port that someone needs.
 """
 
 from __future__ import annotations
@@ -44,9 +44,9 @@ def find_files(directory: str) -> tuple[str, ...]:
 
 
 def read(path: str) -> tuple[Suggestion, ...] | None:
-    """Return the ports of the configuration at `path`, in the order of its lines; None when it is no regular file.
+    """Return the ports of the configuration at `path`, in the order of its lines; None if it is not a regular file.
 
-    `host` is the compose service where a port is forwarded from one. Raises OSError when it cannot be read,
+    `host` is the compose service where a port is forwarded from one. Raises OSError if it cannot be read,
     SourceError when it is larger than the limit or malformed.
     """
     content = text.read(path)

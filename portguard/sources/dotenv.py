@@ -48,7 +48,7 @@ def assignments(
     """Return the variables a `.env` sets, as the file says; the last assignment of a name wins.
 
     References are looked up in `environ`, then among the lines before. One that is set nowhere becomes nothing, as in
-    compose; with `keep_unresolved` the value stays as it is written instead, so that nobody takes it for an answer.
+    compose; with `keep_unresolved` the value stays as it is written instead, so that no one takes it for an answer.
     Raises DotenvError.
     """
     return _Parser(text, environ or {}, keep_unresolved=keep_unresolved).parse()
@@ -61,9 +61,9 @@ def read(
     keep_unresolved: bool = True,
     prepare: Callable[[str], str] | None = None,
 ) -> dict[str, Assignment] | None:
-    """Return the assignments of the file at `path`; None when there is no regular file (a folder may be called .env).
+    """Return the assignments of the file at `path`; None if there is no regular file (a folder may be called .env).
 
-    `prepare` is given the text before it is understood. Raises OSError when it cannot be read, ValueError when it is
+    `prepare` is given the text before it is understood. Raises OSError if it cannot be read, ValueError when it is
     larger than the limit or (DotenvError) malformed.
     """
     text = regular.read(path)

@@ -27,9 +27,9 @@ _THIS_HOST = ("host.docker.internal", "host.containers.internal")  # as seen fro
 
 
 def read(path: str) -> tuple[Suggestion, ...] | None:
-    """Return the ports of the `.env` at `path`, in the order of its lines; None when there is no regular file.
+    """Return the ports of the `.env` at `path`, in the order of its lines; None if there is no regular file.
 
-    Raises OSError when it cannot be read, SourceError when it is larger than the limit or malformed.
+    Raises OSError if it cannot be read, SourceError when it is larger than the limit or malformed.
     """
     try:
         found = dotenv.read(path, prepare=env_block.blanked)

@@ -15,9 +15,9 @@ _SHORT_FOR = frozenset(("next", "vite", "http-server", "serve", "ng", "nuxt", "n
 
 
 def read(path: str) -> tuple[Suggestion, ...] | None:
-    """Return the ports of the package.json at `path`, in the order of its scripts; None when it is no regular file.
+    """Return the ports of the package.json at `path`, in the order of its scripts; None if it is not a regular file.
 
-    Raises OSError when it cannot be read, SourceError when it is larger than the limit or malformed.
+    Raises OSError if it cannot be read, SourceError when it is larger than the limit or malformed.
     """
     content = text.read(path)
     if content is None:

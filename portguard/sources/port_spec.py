@@ -74,7 +74,7 @@ def long_form(target: int, published: str, host_ip: str, protocol: str) -> PortM
 def variable(template: str, *, is_short: bool) -> str | None:
     """Return the variable that alone decides the published port: WEB_PORT for "127.0.0.1:${WEB_PORT:-8080}:80".
 
-    `template` is a short specification before interpolation, or the long form's `published`. None where it is decided
+    `template` is a short specification before interpolation, or the long form's `published`. None if it is decided
     otherwise: by a number, a range, several variables.
     """
     if is_short:
@@ -85,7 +85,7 @@ def variable(template: str, *, is_short: bool) -> str | None:
 
 
 def bounds(published: str) -> tuple[int, int] | None:
-    """Return first and last of a mapping's `published`, or None when the engine takes any free port."""
+    """Return first and last of a mapping's `published`, or None if the engine takes any free port."""
     first, _, last = published.partition("-")
     if published in ("", "0"):
         return None

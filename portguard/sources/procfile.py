@@ -22,9 +22,9 @@ _USE = re.compile(r"\$(?:PORT(?![A-Za-z0-9_])|\{PORT(?![A-Za-z0-9_]))")
 
 
 def read(path: str, base: int | None = None) -> tuple[Suggestion, ...] | None:
-    """Return the ports of the Procfile at `path`, in the order of its lines; None when there is no regular file.
+    """Return the ports of the Procfile at `path`, in the order of its lines; None if there is no regular file.
 
-    `base` is the PORT that the `.env` beside it gives, None where it gives none. Raises OSError when it cannot be read,
+    `base` is the PORT that the `.env` beside it gives, None if it gives none. Raises OSError if it cannot be read,
     SourceError when it is larger than the limit.
     """
     content = text.read(path)

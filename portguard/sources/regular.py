@@ -1,4 +1,4 @@
-"""Reading a small text file that anybody may have put there: a regular one, and no more of it than is sane."""
+"""Reading a small text file that anyone may have put there: a regular one, and no more of it than is sane."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ SIZE_LIMIT = 1024 * 1024  # bytes
 
 
 def read(path: str) -> str | None:
-    """Return the text of the regular file at `path`, None when there is none; a byte order mark is skipped.
+    """Return the text of the regular file at `path`, None if there is none; a byte order mark is skipped.
 
-    Raises OSError when it cannot be read, ValueError when it is larger than the limit.
+    Raises OSError if it cannot be read, ValueError when it is larger than the limit.
     """
     try:
         # O_NONBLOCK: opening a FIFO would wait for a writer.

@@ -32,7 +32,7 @@ _SETTERS = frozenset(("cross-env", "cross-env-shell", "env", "export", "set"))
 _PORT_OPTIONS = ("--port",)
 _HOST_OPTIONS = ("--host", "--hostname", "-H")
 _BIND_OPTIONS = ("--bind", "-b")
-# Programs whose port is that of somebody else's server, or none at all.
+# Programs whose port is that of someone else's server, or none at all.
 _CLIENTS = frozenset((
     "curl", "echo", "kill-port", "mkdir", "mongo", "mongosh", "mysql", "mysqldump", "pg_dump", "pg_restore", "printf",
     "psql", "redis-cli", "scp", "ssh", "wget",
@@ -40,7 +40,7 @@ _CLIENTS = frozenset((
 
 
 class SourceError(ValueError):
-    """A file that cannot be understood: `what` is wrong in `line`, None when it is the whole file."""
+    """A file that cannot be understood: `what` is wrong in `line`, None if it is the whole file."""
 
     def __init__(self, line: int | None, what: str) -> None:
         super().__init__(what if line is None else f"line {line}: {what}")

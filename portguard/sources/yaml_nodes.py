@@ -48,7 +48,7 @@ class Node:
 
 
 class Document:
-    """One YAML document: its `root` (None when empty) and how its mappings read. `shown` is the file in messages."""
+    """One YAML document: its `root` (None if empty) and how its mappings read. `shown` is the file in messages."""
 
     def __init__(self, root: Node | None, shown: str) -> None:
         self.root = root
@@ -63,7 +63,7 @@ class Document:
     def mapping(self, node: Node, what: str, depth: int = 0) -> dict[str, tuple[Node, Node]]:
         """Return a mapping's key and value nodes by key, `<<` resolved: own keys first, then the earliest merged.
 
-        Raises ConfigError when it is none, a key is no string, or is there twice. `what` names the place; `depth` is
+        Raises ConfigError if it is none, a key is no string, or is there twice. `what` names the place; `depth` is
         how many `<<` led here.
         """
         if node.kind != "mapping":
@@ -98,7 +98,7 @@ class Document:
         return own
 
     def sequence(self, node: Node, what: str) -> list[Node]:
-        """Return a sequence's items. Raises ConfigError when it is none."""
+        """Return a sequence's items. Raises ConfigError if it is none."""
         if node.kind != "sequence":
             raise self.error(node, f"{what} must be a list, not {describe(node)}")
         return node.items

@@ -21,7 +21,7 @@ _TICKS = (1 << _NAMESPACE_SHIFT) - 1
 
 
 def start_of(pid: int, *, proc: str = "/proc", platform: str = sys.platform) -> int:
-    """Return when `pid` started, as a number that only this process has together with its pid; 0 when it is gone.
+    """Return when `pid` started, as a number that only this process has together with its pid; 0 if it is gone.
 
     On Linux clock ticks since boot (proc_pid_stat(5), starttime), below the number of its PID namespace; a zombie is
     gone. Elsewhere milliseconds since the epoch. 0 as well where processes have other numbers in /proc than for us.
@@ -40,7 +40,7 @@ def start_of(pid: int, *, proc: str = "/proc", platform: str = sys.platform) -> 
 
 
 def _ticks_of(pid: int, proc: str) -> int:
-    """Return what `start_of` does on Linux. Raises OSError where the process may be there, and cannot be looked at."""
+    """Return what `start_of` does on Linux. Raises OSError if the process may be there, and cannot be looked at."""
     is_self = pid == os.getpid()
     if not is_self and _is_foreign(proc):
         return 0
@@ -100,7 +100,7 @@ def _is_foreign(proc: str) -> bool:
 
 
 def _namespace(proc: str) -> int:
-    """Return the number of our PID namespace, 0 where it cannot be told."""
+    """Return the number of our PID namespace, 0 if it is unknown."""
     try:
         link = os.readlink(f"{proc}/self/ns/pid")
     except OSError:

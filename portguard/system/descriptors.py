@@ -29,7 +29,7 @@ _GONE = (FileNotFoundError, ProcessLookupError)
 class Owners(NamedTuple):
     """`pids` by socket inode, ascending; `has_unreadable` when some process hides itself or its descriptors.
 
-    `is_complete` is False when the search stopped before it had read the descriptors of every process.
+    `is_complete` is False if the search stopped before it had read the descriptors of every process.
     """
 
     pids: dict[int, tuple[int, ...]]
@@ -43,7 +43,7 @@ def link_to(inode: int) -> bytes:
 
 
 def inode_of(link: bytes) -> int:
-    """Return the inode of the socket that a descriptor's link names, 0 when it is no socket."""
+    """Return the inode of the socket that a descriptor's link names, 0 if it is not a socket."""
     return int(link[len(_MARK) : -1]) if link.startswith(_MARK) else 0
 
 
@@ -163,7 +163,7 @@ class Tables:
         self._read.update(pids)
 
     def size_of(self, pid: int) -> int:
-        """Return how many descriptors a process has, 0 where the kernel does not tell: it does since Linux 6.2."""
+        """Return how many descriptors a process has, 0 if the kernel does not tell: it does since Linux 6.2."""
         try:
             return os.stat(f"{self._proc}/{pid}/fd").st_size
         except OSError:
@@ -217,7 +217,7 @@ class Tables:
         return below
 
     def _children(self, pid: int) -> list[int] | None:
-        """Return a process's children, None where the kernel does not list them (proc_tid_children(5))."""
+        """Return a process's children, None if the kernel does not list them (proc_tid_children(5))."""
         found: list[int] = []
         try:
             threads = os.listdir(f"{self._proc}/{pid}/task")
@@ -253,7 +253,7 @@ def links_of(pid: int, proc: str) -> tuple[dict[bytes, bytes], bool]:
 
 
 def _links(directory: str) -> tuple[dict[bytes, bytes], bool]:
-    """Return the links of a table of descriptors by number, and whether all could be read; none when it has gone."""
+    """Return the links of a table of descriptors by number, and whether all could be read; none if it has gone."""
     links: dict[bytes, bytes] = {}
     try:
         fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

@@ -30,7 +30,7 @@ class Child(NamedTuple):
 
 
 def start(work: Callable[[*Values], bytes], *values: *Values) -> Child | None:
-    """Start a child that answers with what `work` makes of `values`; None where there can be none."""
+    """Start a child that answers with what `work` makes of `values`; None if there can be none."""
     try:
         reader, writer = os.pipe()
     except OSError:
@@ -70,7 +70,7 @@ def _answer(work: Callable[[*Values], bytes], values: tuple[*Values], writer: in
 
 
 def result(child: Child) -> bytes | None:
-    """Wait for a child's end and return its answer, None when it ended before it had given all of it."""
+    """Wait for a child's end and return its answer, None if it ended before it had given all of it."""
     parts = []
     try:
         while part := os.read(child.reader, _PART):
@@ -79,7 +79,7 @@ def result(child: Child) -> bytes | None:
         parts.clear()
     finally:
         os.close(child.reader)
-        with suppress(ChildProcessError):  # whoever ignores SIGCHLD has none to wait for
+        with suppress(ChildProcessError):  # anyone who ignores SIGCHLD has none to wait for
             os.waitpid(child.pid, 0)
     told = b"".join(parts)
     return told[: -len(_WHOLE)] if told.endswith(_WHOLE) else None

@@ -17,7 +17,7 @@ _LIMIT = 4096  # bytes
 class Worktree(NamedTuple):
     """`root` of the checkout, and the `common` directory of its repository (real path).
 
-    `is_linked` for one that was added to another checkout, or to a bare repository; `branch` it is on, None when it is
+    `is_linked` for one that was added to another checkout, or to a bare repository; `branch` it is on, None if it is
     on none or that cannot be read.
     """
 
@@ -28,7 +28,7 @@ class Worktree(NamedTuple):
 
 
 def worktree_of(directory: str, *, is_strict: bool = False) -> Worktree | None:
-    """Return the checkout that `directory` (absolute) lies in, None when it lies in none that can be seen.
+    """Return the checkout that `directory` (absolute) lies in, None if it lies in none that can be seen.
 
     If `is_strict`, raises LookupFailedError where git's files cannot be read: a linked one would pass for a main one.
     """

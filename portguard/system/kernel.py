@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def read(path: str) -> str | None:
-    """Return what a file says, without white space around it; None where it cannot be read."""
+    """Return what a file says, without white space around it; None if it cannot be read."""
     try:
         return _text_of(path)
     except OSError:
@@ -52,7 +52,7 @@ def _unkeyed(path: str, error: OSError) -> StateError:
 
 
 def euid() -> int | None:
-    """Return our effective user, None where the system has no such numbers (Windows)."""
+    """Return our effective user, None if the system has no such numbers (Windows)."""
     return os.geteuid() if hasattr(os, "geteuid") else None
 
 
@@ -90,7 +90,7 @@ def unprivileged_port_start(proc: str = "/proc", platform: str = sys.platform) -
 def host_key(proc: str = "/proc", platform: str = sys.platform) -> str:
     """Return what ports belong to: this boot's id and this network namespace, as one file-name-safe word.
 
-    Outside Linux, or without /proc, the parts that are not told are left out. Raises StateError where one of them
+    Outside Linux, or without /proc, the parts that are not told are left out. Raises StateError if one of them
     could not be read.
     """
     if platform != "linux":
@@ -115,7 +115,7 @@ def is_whole(key: str) -> bool:
 def machine_key(etc: str = "/etc") -> str:
     """Return what tells this host from others that share a home with it, as one file-name-safe word.
 
-    The machine id (machine-id(5)), which survives reboots; else the host's name. Raises StateError where there is one
+    The machine id (machine-id(5)), which survives reboots; else the host's name. Raises StateError if there is one
     that could not be read.
     """
     text = _read_key(f"{etc}/machine-id")

@@ -1,7 +1,7 @@
 """Bound sockets to keep or to hand over: the hold, which does not listen, and listeners for the program that will.
 
 On Linux a bound socket with SO_REUSEADDR that does not listen lets servers that set the option too bind and listen
-beside it, again and again, while the kernel assigns the port to nobody and no bind without the option succeeds
+beside it, again and again, while the kernel assigns the port to no one and no bind without the option succeeds
 (socket(7), ip(7)). Servers without it, and those with SO_REUSEPORT alone, cannot start beside a hold. UDP is never
 held: two such sockets would share what arrives.
 """

@@ -1,6 +1,6 @@
 """Where a process comes from: its control group, its ancestors, what a forwarder forwards.
 
-Two programs' arguments are read, and nobody else's (arguments carry secrets): docker-proxy's, which are addresses and
+Two programs' arguments are read, and no one else's (arguments carry secrets): docker-proxy's, which are addresses and
 ports, and conmon's, for the container's identifier. Everything read is foreign and checked; what cannot be read is
 None or empty, and nothing here raises.
 """
@@ -69,7 +69,7 @@ def _ancestry_by_psutil(pid: int) -> tuple[tuple[int, str], ...]:
         process: psutil.Process | None = psutil.Process(pid)
         while process is not None and len(found) < _DEPTH and process.pid not in dict(found):
             found.append((process.pid, process.name()))
-            process = process.parent()  # by start time, so a reused number is nobody's parent
+            process = process.parent()  # by start time, so a reused number is no one's parent
     except (psutil.Error, OSError, ValueError, RuntimeError):
         pass
     return tuple(found)
@@ -138,7 +138,7 @@ def _port(text: str) -> int:
 
 
 def _read(path: str) -> bytes:
-    """Return the first 64 KiB of a file, b"" where it cannot be read. Never waits for one that is no plain file."""
+    """Return the first 64 KiB of a file, b"" if it cannot be read. Never waits for one that is not a plain file."""
     try:
         fd = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0))
     except (OSError, ValueError):

@@ -1,6 +1,6 @@
 """Linux: which processes hold a socket. All of them: a forked server's socket has many owners, and one is an accident.
 
-Names nobody. `find_all_owners` reads every link there is. `find` looks first where the socket is likely to be, and for
+Names no one. `find_all_owners` reads every link there is. `find` looks first where the socket is likely to be, and for
 further holders only where it can have got from there: fork(2) keeps the descriptor's number, and its table.
 """
 
@@ -14,12 +14,12 @@ if TYPE_CHECKING:
 
     from portguard.system.descriptors import Owners
 
-_FEW = 4  # numbers of descriptors, up to which asking everybody for these is faster than reading everything
+_FEW = 4  # numbers of descriptors, up to which asking everyone for these is faster than reading everything
 _WORTH, _PARTS = 256, 4  # processes that are worth another child to read their tables; children and us, at most
 
 
 def find_all_owners(inodes: Set[int], *, processors: int = 1, proc: str = "/proc") -> Owners:
-    """Return who holds these socket inodes. Raises LookupFailedError where /proc is missing or not ours to see.
+    """Return who holds these socket inodes. Raises LookupFailedError if /proc is missing or not ours to see.
 
     With several `processors` as many processes share the work where there is much: for callers without threads.
     """

@@ -168,7 +168,7 @@ def strict_probe(protocol: Protocol, port: int, *, platform: str = sys.platform)
 
 
 def why_unbindable(protocol: Protocol, port: int) -> str | None:
-    """Return why `port` cannot be bound on every address, or None. Raises ProbeError where no port can be probed."""
+    """Return why `port` cannot be bound on every address, or None. Raises ProbeError if no port can be probed."""
     error = strict_probe(protocol, port)
     if error in (None, "EADDRINUSE"):
         return error and "busy"

@@ -82,7 +82,7 @@ def _peer(line: str) -> tuple[str, int] | tuple[None, None]:
 
 
 def parse(line: str, protocol: Protocol) -> Socket | None:
-    """Return one line of the table as a record, or None when it is none (a torn or foreign line)."""
+    """Return one line of the table as a record, or None if it is none (a torn or foreign line)."""
     fields = line.split()
     try:
         address, port = fields[1].split(":")

@@ -1,6 +1,6 @@
 """/proc/PID/stat, read once and for all: who a process's parent is, its job, and when it started (proc_pid_stat(5)).
 
-The name in parentheses is anybody's to choose and may contain anything, so the fields stand behind the last one.
+The name in parentheses is anyone's to choose and may contain anything, so the fields stand behind the last one.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _ENDED = ("Z", "X", "x")
 
 
 def read(pid: int | str, *, proc: str = "/proc") -> ProcessStat | None:
-    """Return what the kernel says of `pid` ("self" for us), None when it is gone or closed to us."""
+    """Return what the kernel says of `pid` ("self" for us), None if it is gone or closed to us."""
     try:
         return look(pid, proc=proc)
     except OSError:
@@ -25,7 +25,7 @@ def read(pid: int | str, *, proc: str = "/proc") -> ProcessStat | None:
 
 
 def look(pid: int | str, *, proc: str = "/proc") -> ProcessStat | None:
-    """Return what the kernel says of `pid`, None when it is gone. Raises OSError when that cannot be told."""
+    """Return what the kernel says of `pid`, None if it is gone. Raises OSError if that is unknown."""
     try:
         fd = os.open(f"{proc}/{pid}/stat", os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
@@ -50,7 +50,7 @@ def look(pid: int | str, *, proc: str = "/proc") -> ProcessStat | None:
 
 
 def read_all(*, proc: str = "/proc") -> dict[int, ProcessStat]:
-    """Return all processes that can be seen, by pid; none where there is no /proc."""
+    """Return all processes that can be seen, by pid; none if there is no /proc."""
     try:
         pids = [int(name) for name in os.listdir(proc) if name.isascii() and name.isdigit()]
     except OSError:

@@ -48,7 +48,7 @@ def describe_all(
 
 
 def uids_of(pid: int, *, proc: str = "/proc", platform: str = sys.platform) -> tuple[int, ...] | None:
-    """Return the process's real, effective and saved user, None where that cannot be told."""
+    """Return the process's real, effective and saved user, None if that is unknown."""
     if platform == "linux":
         uids = _uids(f"{proc}/{pid}/status")
         return None if uids is None or sight.unknown_uid(proc) in uids else uids
@@ -82,7 +82,7 @@ class _Host:
         return self._booted[0]
 
     def time_of(self, ticks: int) -> float | None:
-        """Return what time it was then, None where the boot time is not known, and for what no calendar has."""
+        """Return what time it was then, None if the boot time is not known, and for what no calendar has."""
         booted = self.booted()
         time = None if booted is None else ticks / self.ticks + booted
         return time if time is not None and time < _NO_DATE else None
@@ -150,7 +150,7 @@ def _uids(path: str) -> tuple[int, ...] | None:
 
 
 def _link(path: str) -> str | None:
-    """Return where a link leads, None where it cannot be told; without the mark of a file that was removed."""
+    """Return where a link leads, None if it is unknown; without the mark of a file that was removed."""
     try:
         target = os.readlink(path)
     except OSError:
@@ -189,7 +189,7 @@ def _first_argument(here: str) -> str:
 
 
 def _read(path: str, size: int | None = None) -> bytes:
-    """Return the whole file, or its first `size` bytes; b"" where it cannot be read."""
+    """Return the whole file, or its first `size` bytes; b"" if it cannot be read."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:

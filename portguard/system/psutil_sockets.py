@@ -33,7 +33,7 @@ def find_sockets(protocol: Protocol, port: int) -> list[Socket]:
     """Return the sockets whose local port is `port`, each with the one pid psutil names for it, if any.
 
     macOS refuses the whole table to all but root (psutil.net_connections); then the processes are asked one by one, as
-    far as they answer. Raises LookupFailedError where neither works.
+    far as they answer. Raises LookupFailedError if neither works.
     """
     return merge(_read(protocol), protocol, port)
 

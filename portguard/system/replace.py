@@ -45,7 +45,7 @@ def replace(path: str, inside: str, change: Callable[[bytes], bytes]) -> bool:
 
     The file must lie in the directory `inside`, and not in a repository's own. Mode, and where permitted owner and
     group, stay. Raises UsageError for a file that is not replaced here; OutputError when it could not be read or
-    written, or was changed meanwhile: then it is as it was. What `change` raises is passed on.
+    written, or was changed in the meantime: then it is as it was. What `change` raises is passed on.
     """
     directory, parent, name = _enter(path, inside)
     file = _File(path, directory, name if directory is not None else os.path.join(parent, name))
@@ -90,7 +90,7 @@ def _enter(path: str, inside: str) -> tuple[int | None, str, str]:
 
 
 def _read(file: _File) -> tuple[bytes, os.stat_result | None]:
-    """Return the file's content and status; nothing and None when there is none."""
+    """Return the file's content and status; nothing and None if there is none."""
     try:
         fd = _open(file, os.O_RDONLY)
     except FileNotFoundError:
@@ -140,7 +140,7 @@ def _refuse(path: str, status: os.stat_result) -> None:
 
 
 def _write(file: _File, content: bytes, status: os.stat_result | None) -> None:
-    """Put a new file in the place of the one with that status. Raises OSError, OutputError when that is gone."""
+    """Put a new file in the place of the one with that status. Raises OSError, OutputError if that is gone."""
     _require_unchanged(file, status)
     if status is not None:
         os.close(_open(file, os.O_WRONLY))  # a write-protected file is not replaced either
@@ -173,7 +173,7 @@ def _make_alike(fd: int, status: os.stat_result) -> None:
         try:
             os.fchown(fd, status.st_uid, status.st_gid)
         except OSError:
-            # Another group than before: it gets no more than everybody.
+            # Another group than before: it gets no more than everyone.
             mode &= 0o707 | (mode & 0o007) << 3
     if hasattr(os, "fchmod"):
         os.fchmod(fd, mode)

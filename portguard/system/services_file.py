@@ -21,7 +21,7 @@ def path_of(environ: Mapping[str, str], platform: str = sys.platform) -> str:
 
 
 def read(path: str) -> dict[tuple[int, str], str]:
-    """Return names by (port, protocol); the first line of a number wins. Empty where there is no readable file.
+    """Return names by (port, protocol); the first line of a number wins. Empty if there is no readable file.
 
     Lines that are none are left out. Names are foreign strings.
     """

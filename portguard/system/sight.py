@@ -1,7 +1,7 @@
 """Linux: what this process may see of others, and whether what it is shown means what it says.
 
 Root in a container is not root, a /proc may number the processes of another namespace, one number may stand for all the
-users that have none here, and a sandbox may end whoever asks. Told before it is believed; names and finds nobody.
+users that have none here, and a sandbox may end anyone who asks. Told before it is believed; names and finds no one.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def sees_all(proc: str = "/proc") -> bool:
 
 
 def unknown_uid(proc: str = "/proc") -> int | None:
-    """Return the number that stands for every user without one in this user namespace; None where all have theirs."""
+    """Return the number that stands for every user without one in this user namespace; None if all have theirs."""
     if sys.platform != "linux" or _is_first_user_namespace(proc):
         return None
     text = kernel.read(f"{proc}/sys/kernel/overflowuid") or ""

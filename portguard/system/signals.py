@@ -31,7 +31,7 @@ _STEP = 0.02  # seconds, where ends have to be looked for
 
 
 class Handle(NamedTuple):
-    """One process: `pid`, when it started (as `alive.start_of` tells), and its pidfd, None where there are none."""
+    """One process: `pid`, when it started (as `alive.start_of` tells), and its pidfd, None if there are none."""
 
     pid: int
     started: int
@@ -39,9 +39,9 @@ class Handle(NamedTuple):
 
 
 def take(pid: int) -> Handle | None:
-    """Return a handle of the process that has the pid now; None when there is none, or it has ended.
+    """Return a handle of the process that has the pid now; None if there is none, or it has ended.
 
-    PID 1 and what kill(2) would take for groups are nobody's. Raises LookupFailedError when no handle can be made for
+    PID 1 and what kill(2) would take for groups are no one's. Raises LookupFailedError if no handle can be made for
     want of resources: then nothing may be signalled.
     """
     if pid <= 1:
@@ -81,7 +81,7 @@ def is_running(handle: Handle) -> bool:
 
 
 def send(handle: Handle, number: int) -> bool:
-    """Send a signal; false when the process is gone. Raises OSError when that is not permitted."""
+    """Send a signal; false when the process is gone. Raises OSError if that is not permitted."""
     try:
         if handle.fd is not None:
             signal.pidfd_send_signal(handle.fd, number)

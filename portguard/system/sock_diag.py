@@ -89,7 +89,7 @@ def find_sockets(
     """Return the sockets of both families whose local port is `port`.
 
     `listeners_only` leaves out all TCP sockets that do not listen; walking those costs 22 ms among 50,000 connections.
-    Raises LookupFailedError where netlink is missing, forbidden, or speaks nonsense.
+    Raises LookupFailedError if netlink is missing, forbidden, or speaks nonsense.
     """
     states = (_LISTEN if listeners_only else _LISTEN | _EVERYTHING_ELSE) if protocol == "tcp" else 0xFFFFFFFF
     return [row for row in _ask(protocol, port, states, connect, parse) if row.port == port]
@@ -160,7 +160,7 @@ def _dump(sock: _socket.socket, family: int, protocol: Protocol, port: int, stat
 
 
 def messages(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """Split a datagram into (type, payload) pairs. Raises ValueError when lengths do not add up."""
+    """Split a datagram into (type, payload) pairs. Raises ValueError if lengths do not add up."""
     offset, end = 0, len(data)
     if not data:
         raise ValueError("empty answer")

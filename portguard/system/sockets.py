@@ -1,4 +1,4 @@
-"""Which sockets sit on a port, or on any: netlink, else /proc/net, else psutil. One answer, whoever gives it."""
+"""Which sockets sit on a port, or on any: netlink, else /proc/net, else psutil. One answer, anyone who gives it."""
 
 from __future__ import annotations
 

@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 
 _LIMIT = 65536  # bytes
 _DEADLINE = 1.0  # seconds
-_STOP_DEADLINE = 100.0  # seconds; TimeoutStopSec= is 90 where nobody set it
+_STOP_DEADLINE = 100.0  # seconds; TimeoutStopSec= is 90 if no one set it
 
 
 class Unit(NamedTuple):
     """What systemd says of a unit: `restart` is its `Restart=` (systemd.service(5)), `path` the file it comes from.
 
-    `sockets` are the socket units that start it when somebody connects (systemd.socket(5)).
+    `sockets` are the socket units that start it when someone connects (systemd.socket(5)).
     """
 
     restart: str | None
@@ -48,7 +48,7 @@ def ask(name: str, environ: Mapping[str, str], *, is_user_unit: bool = False, de
 
 
 def stop(name: str, environ: Mapping[str, str], *, is_user_unit: bool, deadline: float = _STOP_DEADLINE) -> str | None:
-    """Stop a unit and wait for that; return None when it is done, else what systemd said, in a few words."""
+    """Stop a unit and wait for that; return None if it is done, else what systemd said, in a few words."""
     done = _systemctl(["--no-ask-password", "stop"], name, environ, is_user_unit=is_user_unit, deadline=deadline)
     if done is None:
         return "systemctl could not be run, or timed out"
