@@ -1,6 +1,6 @@
 """The commands that are compared, as data. {placeholders} get their values anew in every round (measure.scene).
 
-python, bin: of the environment · here: this directory · free1 to free5: nobody listens there · owner: a random port of
+python, bin: of the environment · here: this directory · free1 to free5: no one listens there · owner: a random port of
 the world, another one each round · late: the port whose owner is the hardest to find.
 """
 

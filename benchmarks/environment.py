@@ -93,7 +93,7 @@ def existing(python: str, notes: tuple[str, ...] = ()) -> Environment:
 
 
 def _with_uv(python: str, directory: str) -> tuple[str, ...] | None:
-    """Install with uv; return what is to be noted, or None when it cannot be done."""
+    """Install with uv; return what is to be noted, or None if it cannot be done."""
     uv = shutil.which("uv") or shutil.which("uv", path=os.path.dirname(sys.executable))
     if uv is None:
         return None
@@ -106,7 +106,7 @@ def _with_uv(python: str, directory: str) -> tuple[str, ...] | None:
 
 
 def _with_pip(python: str, directory: str) -> tuple[str, ...] | None:
-    """Install with pip, the newest there is; return what is to be noted, or None when it cannot be done."""
+    """Install with pip, the newest there is; return what is to be noted, or None if it cannot be done."""
     if not os.path.exists(python) and not _succeeds([sys.executable, "-m", "venv", directory]):
         return None
     install = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]

@@ -137,7 +137,7 @@ def temporary_directory() -> Iterator[str]:
         try:
             os.setsid()
             keep_only(reader)
-            os.read(reader, 1)  # ends when nobody has the other end any more
+            os.read(reader, 1)  # ends if no one has the other end any more
             shutil.rmtree(directory, ignore_errors=True)
         finally:
             os._exit(0)

@@ -1,4 +1,4 @@
-"""Where it was measured, in words, for whoever compares two tables. Names no host, no user and no path."""
+"""Where it was measured, in words, for anyone who compares two tables. Names no host, no user and no path."""
 
 from __future__ import annotations
 

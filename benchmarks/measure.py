@@ -80,7 +80,7 @@ class Scene(NamedTuple):
 
 
 def spread(values: Sequence[float]) -> Spread | None:
-    """Return how values lie, None when there are none."""
+    """Return how values lie, None if there are none."""
     if not values:
         return None
     if len(values) == 1:
@@ -90,7 +90,7 @@ def spread(values: Sequence[float]) -> Spread | None:
 
 
 def ratio(results: Results, name: str, reference: str, *, of: Literal["wall", "cpu"] = "wall") -> Spread | None:
-    """Return time over that of the reference, of the rounds in which both ran; None when there is none."""
+    """Return time over that of the reference, of the rounds in which both ran; None if there is none."""
     pairs = zip(results.runs.get(name, ()), results.runs.get(reference, ()), strict=False)
     times = [(getattr(one, of), getattr(other, of)) for one, other in pairs if one is not None and other is not None]
     return spread([one / other for one, other in times if other])
@@ -126,7 +126,7 @@ def in_world(
 
 
 def _say(text: str, *, is_passing: bool = False) -> None:
-    """Tell whoever waits; what is passing is shown on a terminal alone, and overwritten."""
+    """Tell anyone who waits; what is passing is shown on a terminal alone, and overwritten."""
     if sys.stderr.isatty():
         sys.stderr.write(f"\r\033[K{text}" + ("" if is_passing else "\n"))
     elif not is_passing:
@@ -217,7 +217,7 @@ def _weigh(contender: Contender, scene: Scene, variables: Mapping[str, str], dir
 def _measure(
     contender: Contender, scene: Scene, variables: Mapping[str, str], directory: str, results: Results
 ) -> Run | None:
-    """Run it once; None when it failed, which is kept in words."""
+    """Run it once; None if it failed, which is kept in words."""
     is_read = contender.at_once > 1 or contender.is_timed_inside
     output = os.path.join(directory, _OUTPUT) if is_read else os.devnull
     ended = _run(contender, scene, variables, directory, output)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 _FIRST_PORT = 10_000  # below what the kernel assigns by itself, and what `portguard free` gives
 _LATE_PORT = 30_000
-FREE_PORTS = range(3_000, 10_000)  # nobody listens there in any world
+FREE_PORTS = range(3_000, 10_000)  # no one listens there in any world
 _SPARE = 20  # descriptors a process has beside those it is told to open
 
 

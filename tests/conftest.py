@@ -80,7 +80,7 @@ def _own_environment(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pyte
 
 @pytest.fixture(scope="module", autouse=True)
 def _own_network(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Give each file of tests a network of its own, so that nobody else's sockets are on the ports it was given.
+    """Give each file of tests a network of its own, so that no one else's sockets are on the ports it was given.
 
     Where that is not possible, and for files that reach package registries or an engine, it is the machine's.
     """
@@ -116,7 +116,7 @@ def busy() -> Iterator[int]:
 
 @pytest.fixture
 def idle() -> int:
-    """Return a TCP port of 127.0.0.1 that nobody listens on."""
+    """Return a TCP port of 127.0.0.1 that no one listens on."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         port: int = server.getsockname()[1]
     return port

@@ -1,4 +1,4 @@
-"""The house's directions: who may import whom, and what nobody may load at once."""
+"""The house's directions: who may import whom, and what no one may load at once."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ NAMES = {
     for path in MODULES
 }
 
-# Room by room: the rooms of the package it may import besides itself. `model` and `errors` are everybody's.
+# Room by room: the rooms of the package it may import besides itself. `model` and `errors` are everyone's.
 EVERYBODY = {"model", "errors", "_contexts", "_namedtuple"}
 ALLOWED: dict[str, set[str]] = {
     "model": {"_namedtuple"},
@@ -146,7 +146,7 @@ def test_every_room_is_known() -> None:
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_directions(path: Path) -> None:
+def test_a_module_imports_only_the_rooms_its_own_room_may(path: Path) -> None:
     """A module imports only the rooms its own room may."""
     room = room_of(path)
 
@@ -154,7 +154,7 @@ def test_directions(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_forbidden_imports(path: Path) -> None:
+def test_rules_and_render_import_nothing_that_touches_the_system(path: Path) -> None:
     """`rules` and `render` import nothing that touches the system; Typer lives in `cli` alone."""
     room = room_of(path)
     roots = {name.split(".")[0] for name in imports_of(path)}

@@ -142,7 +142,7 @@ def test_a_section_that_would_go_on_is_refused(manager: Any) -> None:
         pass
 
 
-def test_suppress() -> None:
+def test_only_the_kinds_named_are_held_back() -> None:
     """Only the kinds named are held back, and their children."""
     with _contexts.suppress(OSError):
         raise FileNotFoundError

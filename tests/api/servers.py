@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-_LIFE = 60  # seconds, after which a server that nobody ended ends by itself
+_LIFE = 60  # seconds, after which a server that no one ended ends by itself
 _PR_SET_NAME = 15  # prctl(2)
 _REPORT = struct.Struct("=II")
 # By names of their own, for the tests that take the system's away.

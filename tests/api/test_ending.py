@@ -93,7 +93,7 @@ def test_who_ends_is_not_waited_for(tmp_path: Path) -> None:
 
 
 def test_nothing_more_than_needed(tmp_path: Path) -> None:
-    """Where nothing needs to be done nobody is asked, and nobody is killed."""
+    """Where nothing needs to be done no one is asked, and no one is killed."""
     with server(tmp_path) as mine, server(tmp_path, on_term="close") as closing:
         one = member(mine, row_of(mine))
         assert ending.end([one], lambda: True, force=True, grace=30) == []

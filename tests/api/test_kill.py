@@ -57,7 +57,7 @@ def plan(target: str, **options: Any) -> KillPort:
 
 
 def test_a_plan(tmp_path: Path) -> None:
-    """A plan names who would be ended and who has the port, and ends nobody."""
+    """A plan names who would be ended and who has the port, and ends no one."""
     with server(tmp_path, name="shop") as mine:
         report = kill.kill(mine.target, dry_run=True)
         user = processes.describe(mine.pid).user
@@ -92,7 +92,7 @@ def test_each_port_once(tmp_path: Path) -> None:
 
 
 def test_who_asks_wrongly(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No port, what is no port, and a tree where no processes can be seen are refused at once."""
+    """No port, what is not a port, and a tree where no processes can be seen are refused at once."""
     with pytest.raises(UsageError) as raised:
         kill.kill()
     assert (raised.value.message, raised.value.hint) == ("no port given", "name one, for instance: portguard kill 3000")
@@ -117,7 +117,7 @@ def test_nothing_stays_open(tmp_path: Path) -> None:
 # ---------------------------------------------------------------- refusals
 
 
-def test_itself(busy: int) -> None:
+def test_the_process_that_asks_is_never_ended(busy: int) -> None:
     """The process that asks is never ended."""
     report = kill.kill(f"127.0.0.1:{busy}")
     (port,) = report.ports
@@ -148,7 +148,7 @@ def test_by_name(tmp_path: Path, name: str, reason: str) -> None:
 
 
 def test_what_does_not_listen(tmp_path: Path) -> None:
-    """A socket that is bound and no more is left alone; one that is a hold of ours is given back by name."""
+    """A socket that is bound and no more is left alone; one that is a hold of ours is released by name."""
     with server(tmp_path, is_listening=False) as mine:
         found = plan(mine.target)
         assert (found.status, found.hint) == ("refused", f"see what it is: portguard who {mine.port}")
@@ -160,7 +160,7 @@ def test_what_does_not_listen(tmp_path: Path) -> None:
 
 
 def test_a_connection_is_in_the_way(busy: int) -> None:
-    """A port that an outgoing connection has as its local port is nobody's to be ended for, and that is said."""
+    """A port that an outgoing connection has as its local port is no one's to be ended for, and that is said."""
     with socket.create_connection(("127.0.0.1", busy)) as client:
         port = client.getsockname()[1]
         found = plan(f"127.0.0.1:{port}")
@@ -171,14 +171,14 @@ def test_a_connection_is_in_the_way(busy: int) -> None:
 
 
 def test_busy_by_nobody_that_is_told(idle: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where a bind fails and no table says why, there is nobody to end, and nothing is made up."""
+    """Where a bind fails and no table says why, there is no one to end, and nothing is made up."""
     monkeypatch.setattr(plans, "probe_hosts", lambda *_: ("busy", {}, {}))
     (port,) = kill.kill(f"127.0.0.1:{idle}").ports
     assert (port.status, port.message, port.hint) == ("nobody", f"nothing listens on 127.0.0.1:{idle}/tcp", None)
 
 
-def test_nobody(idle: int) -> None:
-    """Where nobody listens there is nothing to do, which is no success."""
+def test_where_no_one_listens_there_is_nothing_to_do(idle: int) -> None:
+    """Where no one listens there is nothing to do, which is no success."""
     report = kill.kill(f"127.0.0.1:{idle}")
     (port,) = report.ports
     assert (report.exit_code, port.status, port.message, port.hint) == (
@@ -248,7 +248,7 @@ def test_workers_of_a_server_are_its_own(asked: Planner, tmp_path: Path, monkeyp
 
 @pytest.mark.parametrize("status", ["hidden", "none-found", "lookup-failed"])
 def test_owners_that_are_not_known(asked: Planner, status: Any) -> None:
-    """Without a process there is nobody to end."""
+    """Without a process there is no one to end."""
     found = decided(asked, holder_of(owner_status=status))
     assert isinstance(found, Refusal)
     assert found.reason.startswith(("its owner", "no process here"))
@@ -266,7 +266,7 @@ def test_pid_1_is_described_and_refused(asked: Planner, monkeypatch: pytest.Monk
 
 
 def test_only_who_provably_holds_it_is_meant(asked: Planner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of those who were seen, one that has ended, or let go of the socket, is nobody any more."""
+    """Of those who were seen, one that has ended, or release the socket, is no one any more."""
     with server(tmp_path) as mine, server(tmp_path) as other:
         (row,) = plans.rows_of(parse_port(mine.target))
         holder = holder_of(Process(mine.pid), Process(other.pid), Process(2**22 + 1))
@@ -276,7 +276,7 @@ def test_only_who_provably_holds_it_is_meant(asked: Planner, tmp_path: Path, mon
 
 
 def test_a_holder_that_changes_is_looked_at_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """When everybody who was seen is gone at the second look, the port is looked at anew, a few times."""
+    """When everyone who was seen is gone at the second look, the port is looked at anew, a few times."""
     looked: list[int] = []
     enough = 0
     real = Planner._proven
@@ -299,7 +299,7 @@ def test_a_holder_that_changes_is_looked_at_again(tmp_path: Path, monkeypatch: p
 ID = "ab" * 32
 
 
-def test_containers(asked: Planner, tmp_path: Path) -> None:
+def test_a_container_is_stopped_by_its_engine(asked: Planner, tmp_path: Path) -> None:
     """A container is stopped by its engine: this project's own at once, others by name, our own and swarms' never."""
     plain = Container("docker", ID, "db", "postgres:16")
     mine = plain._replace(compose=Compose(tmp_path.name.replace("_", "_"), "db", str(tmp_path)))
@@ -352,8 +352,8 @@ def systemctl(directory: Path, said: str = "") -> None:
     program.chmod(0o755)
 
 
-def test_units(asked: Planner, tmp_path: Path) -> None:
-    """A unit that a socket starts again is refused, with the socket; another is stopped, by whoever may."""
+def test_a_unit_that_a_socket_starts_again_is_refused(asked: Planner, tmp_path: Path) -> None:
+    """A unit that a socket starts again is refused, with the socket; another is stopped, by anyone who may."""
     holder = holder_of(Process(os.getpid()), unit="web.service")
     users = holder._replace(user_unit=True)
     systemctl(tmp_path, "TriggeredBy=web.socket other.socket\\n")
@@ -402,7 +402,7 @@ def test_a_unit_of_this_checkout(checkout: Path, monkeypatch: pytest.MonkeyPatch
 
 
 def test_who_runs_in_a_unit(asked: Planner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Only what systemd itself started is its unit's; what somebody started within a unit is a process like others."""
+    """Only what systemd itself started is its unit's; what someone started within a unit is a process like others."""
     systemctl(tmp_path)
     asked.caller = asked.caller._replace(euid=0)
     with server(tmp_path, parent="other") as mine:
@@ -437,7 +437,7 @@ def test_a_tree(checkout: Path) -> None:
 
 
 def test_a_tree_with_a_stranger_in_it(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of a tree nobody is ended when one of it must not be."""
+    """Of a tree no one is ended when one of it must not be."""
     with server(checkout, parent="nodemon") as mine:
         real = processes.uids_of
         monkeypatch.setattr(processes, "uids_of", lambda pid: (12345,) if pid == mine.parent else real(pid))
@@ -460,7 +460,7 @@ def test_a_tree_with_a_stranger_in_it(checkout: Path, monkeypatch: pytest.Monkey
 
 
 def test_what_has_changed_in_a_tree_is_left_out(checkout: Path) -> None:
-    """A number that somebody else has by now, or whose parent is another, is no part of the tree any more."""
+    """A number that someone else has by now, or whose parent is another, is no part of the tree any more."""
     with server(checkout, parent="nodemon") as mine:
         rows = proc_stat.read_all()
         row = rows[mine.parent]
@@ -585,8 +585,8 @@ def test_a_table_that_cannot_be_read_any_more(tmp_path: Path, monkeypatch: pytes
 
 
 @pytest.mark.usefixtures("quiet")
-def test_freed(tmp_path: Path) -> None:
-    """What listens is ended, nobody else is, and the port is free."""
+def test_what_listens_is_ended_no_one_else_is(tmp_path: Path) -> None:
+    """What listens is ended, no one else is, and the port is free."""
     with server(tmp_path, name="shop") as mine, server(tmp_path) as other:
         report = kill.kill(mine.target)
         (port,) = report.ports
@@ -651,7 +651,7 @@ def test_one_of_several(tmp_path: Path, idle: int) -> None:
 
 
 class Stopped:
-    """Deeds on a container that nobody has, and what was asked of whom."""
+    """Deeds on a container that no one has, and what was asked of whom."""
 
     def __init__(self, tmp_path: Path, target: str, *, needs_name: bool, name: str = "shop-db-1") -> None:
         self.found = Planner(str(tmp_path), {"PATH": str(tmp_path)}, tree=False)
@@ -770,7 +770,7 @@ def test_the_same_socket_is_still_held(tmp_path: Path) -> None:
 
 
 def test_the_one_that_has_ended_left_it_to_another(tmp_path: Path) -> None:
-    """Where those that were to end have ended, and the socket lives on, somebody else has it from them."""
+    """Where those that were to end have ended, and the socket lives on, someone else has it from them."""
     with server(tmp_path) as mine, server(tmp_path) as gone:
         found = Planner(str(tmp_path), {}, tree=False)
         plan = found.plan(mine.target)
@@ -786,7 +786,7 @@ def test_the_one_that_has_ended_left_it_to_another(tmp_path: Path) -> None:
 
 
 def test_a_connection_is_left(busy: int, tmp_path: Path) -> None:
-    """Where nobody listens any more and a connection has the number, that is said, with when to try again."""
+    """Where no one listens any more and a connection has the number, that is said, with when to try again."""
     with socket.create_connection(("127.0.0.1", busy)) as client:
         target = f"127.0.0.1:{client.getsockname()[1]}"
         found = Planner(str(tmp_path), {}, tree=False)
@@ -878,7 +878,7 @@ def test_who_asks(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (elsewhere.uids, elsewhere.euid, elsewhere.user) == (None, None, processes.describe(os.getpid()).user)
 
 
-def test_suspects(asked: Planner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_known_of_a_process(asked: Planner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is known of a process: its description, its users, its container, and whether it is the kernel's."""
     with server(tmp_path) as mine:
         found = asked.suspect(mine.pid)
@@ -924,7 +924,7 @@ def test_one_deed_for_two_ports(tmp_path: Path, idle: int, monkeypatch: pytest.M
 
 
 def test_who_has_ended_before_the_plan_was_made(asked: Planner, tmp_path: Path) -> None:
-    """A process that has ended since it was seen is nobody's to signal; the others are."""
+    """A process that has ended since it was seen is no one's to signal; the others are."""
     with server(tmp_path) as mine:
         gone = Process(2**22 + 1, "gone")
         found = asked._decide_processes(80, LISTENS, holder_of(gone, Process(mine.pid, "server")))

@@ -26,7 +26,7 @@ pytestmark = pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="processes
 
 @contextmanager
 def ended() -> Iterator[int]:
-    """Have a process that has ended, and that nobody has asked for its end: a zombie."""
+    """Have a process that has ended, and that no one has asked for its end: a zombie."""
     pid = os.fork()
     if pid == 0:
         os._exit(0)
@@ -51,7 +51,7 @@ def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 def test_a_handle(tmp_path: Path, way: str) -> None:
-    """A handle has the pid and the start of its process, knows whether it runs, and ends it and nobody else."""
+    """A handle has the pid and the start of its process, knows whether it runs, and ends it and no one else."""
     with server(tmp_path) as mine, server(tmp_path) as other:
         handle = signals.take(mine.pid)
         assert handle is not None
@@ -72,7 +72,7 @@ def test_a_handle(tmp_path: Path, way: str) -> None:
 
 
 def test_who_cannot_be_looked_at_is_nobody_s_handle(tmp_path: Path, way: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whose start cannot be read might be anybody: that is said, nobody is signalled, and nothing stays open."""
+    """Whose start cannot be read might be anyone: that is said, no one is signalled, and nothing stays open."""
 
     def fail(pid: int) -> None:
         raise OSError(errno.EIO, os.strerror(errno.EIO))
@@ -89,8 +89,8 @@ def test_who_cannot_be_looked_at_is_nobody_s_handle(tmp_path: Path, way: str, mo
         assert mine.is_running()
 
 
-def test_nobody(way: str) -> None:
-    """PID 1, groups, what has ended, and numbers that nobody has are nobody's handle; and no descriptor stays open."""
+def test_pid_1_groups_what_has_ended(way: str) -> None:
+    """PID 1, groups, what has ended, and numbers that no one has are no one's handle; and no descriptor stays open."""
     before = len(os.listdir("/proc/self/fd"))
     with ended() as zombie:
         for pid in (1, 0, -1, -os.getpgid(0), zombie, 2**22 + 1):
@@ -113,7 +113,7 @@ def test_pid_2_is_somebody(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize(("number", "is_gone"), [(errno.ESRCH, True), (errno.EINVAL, True), (errno.ENOENT, True)])
 def test_gone(monkeypatch: pytest.MonkeyPatch, number: int, is_gone: bool) -> None:
-    """What the kernel says of a number that is nobody's makes no handle."""
+    """What the kernel says of a number that is no one's makes no handle."""
 
     def refuse(pid: int) -> int:
         raise OSError(number, os.strerror(number))
@@ -137,7 +137,7 @@ def test_without_resources_nothing_may_be_signalled() -> None:
 
 
 def test_a_number_that_was_given_away(tmp_path: Path, way: str) -> None:
-    """A handle of whoever had the number before reaches nobody, where only the start tells them apart."""
+    """A handle of anyone who had the number before reaches no one, where only the start tells them apart."""
     with server(tmp_path) as mine:
         old = Handle(mine.pid, alive.start_of(mine.pid) - 1, None)
         assert not signals.is_running(old)
@@ -147,7 +147,7 @@ def test_a_number_that_was_given_away(tmp_path: Path, way: str) -> None:
         assert mine.is_running()
 
 
-def test_terminate(tmp_path: Path, way: str) -> None:
+def test_the_very_process_that_started_then_is_ended(tmp_path: Path, way: str) -> None:
     """The very process that started then is ended, and it is told whether that was so."""
     before = len(os.listdir("/proc/self/fd"))
     with server(tmp_path) as mine:
@@ -179,7 +179,7 @@ def test_what_is_not_permitted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_waiting_for_all(tmp_path: Path, way: str) -> None:
-    """Waiting is over when all have ended, not before, and at once where there is nobody to wait for."""
+    """Waiting is over when all have ended, not before, and at once where there is no one to wait for."""
     with server(tmp_path) as first, server(tmp_path) as second:
         handles = [handle for pid in (first.pid, second.pid) if (handle := signals.take(pid)) is not None]
         assert len(handles) == 2

@@ -22,7 +22,7 @@ _SCRIPT = Path(__file__).with_name("victims.py")
 # A shell starts nothing again by itself, so `kill` watches what was started from one for a short time only.
 _FROM_SHELL = 'exec 3<&0; "$@" <&3 3<&- & exec 3<&-; wait'
 # Every signal stays pending, and can be seen: who has one was signalled. A client of a server; or one of something else
-# whose own end is on the same TCP number, on another address and, as it has SO_REUSEADDR, in nobody's way.
+# whose own end is on the same TCP number, on another address and, as it has SO_REUSEADDR, in no one's way.
 _BYSTANDER = """
 import json, signal, socket, sys
 signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
@@ -84,7 +84,7 @@ def line_of(process: subprocess.Popen[bytes]) -> str:
 
 
 class Watched:
-    """Processes of a test, held by pidfds: whether they run, and their end, is theirs and nobody else's."""
+    """Processes of a test, held by pidfds: whether they run, and their end, is theirs and no one else's."""
 
     def __init__(self, pids: Sequence[int]) -> None:
         self._fds = {pid: os.pidfd_open(pid) for pid in pids}

@@ -31,7 +31,7 @@ _USAGE_ERROR: Any = typer.BadParameter.__bases__[0]
 
 
 def call_typer(words: list[str]) -> Call | None:
-    """Return what Typer calls for these arguments; None when it refuses, or answers by itself (--help)."""
+    """Return what Typer calls for these arguments; None if it refuses, or answers by itself (--help)."""
     _CALLS.clear()
     with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(_USAGE_ERROR):
         _APP(args=list(words), prog_name="portguard", standalone_mode=False)

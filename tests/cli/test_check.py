@@ -133,7 +133,7 @@ def test_a_service_is_never_a_process(project: Path, answer: Answer) -> None:
 
 
 def test_a_port_by_argument_is_nobody_s(project: Path, answer: Answer) -> None:
-    """A number given by argument was declared by nobody, so nobody holds it rightly."""
+    """A number given by argument was declared by no one, so no one holds it rightly."""
     with server(project) as port:
         declare(project, port)
         document = answer("check", f"127.0.0.1:{port}", cwd=project)
@@ -264,7 +264,7 @@ def _suggestions() -> tuple[int | None, int | None]:
 
 @pytest.mark.needs("netns")
 def test_suggestion_is_nobody_s() -> None:
-    """A number that was handed out to somebody is not suggested to another."""
+    """A number that was handed out to someone is not suggested to another."""
     from tests.worlds.netns import run_in_netns
 
     assert run_in_netns(_suggestions) == (20_001, 20_002)

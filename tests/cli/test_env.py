@@ -109,7 +109,7 @@ def test_a_shell_evaluates_what_it_is_given(shop: Shop, portguard: Run) -> None:
     assert printed == f"export WEB_PORT={shop.web}\nexport DB_PORT={shop.db}\n"
 
 
-def test_formats(shop: Shop, portguard: Run, answer: Answer) -> None:
+def test_github_is_what_github_env_takes_json_what_json_prints(shop: Shop, portguard: Run, answer: Answer) -> None:
     """`github` is what $GITHUB_ENV takes, `json` what --json prints; names choose; an unknown format is exit 2."""
     dotenv = f"WEB_PORT={shop.web}\nDB_PORT={shop.db}\n"
     assert portguard("env", "--format", "dotenv", cwd=shop.main).stdout == dotenv
@@ -314,7 +314,7 @@ def test_what_was_moved_stays_moved_until_it_is_released(shop: Shop, portguard: 
 
 
 def test_our_own_server_is_no_conflict(shop: Shop, variables: Variables) -> None:
-    """Whoever runs inside of the checkout is ours: the declared number is printed, also with --move."""
+    """Anyone who runs inside of the checkout is ours: the declared number is printed, also with --move."""
     (shop.main / "src").mkdir()
     with plain_server(shop.main / "src") as port:
         shop.declare(web=port)
@@ -325,7 +325,7 @@ def test_our_own_server_is_no_conflict(shop: Shop, variables: Variables) -> None
 
 
 def test_a_worktree_s_own_number_that_a_stranger_took_is_moved_on_request(shop: Shop, variables: Variables) -> None:
-    """--move in a linked worktree whose own number is held by somebody else: another one, then kept."""
+    """--move in a linked worktree whose own number is held by someone else: another one, then kept."""
     side = shop.linked()
     own = variables(side)
     program = "import socket,sys; s=socket.create_server(('127.0.0.1',int(sys.argv[1]))); print(flush=True); input()"
@@ -630,7 +630,7 @@ def test_a_hold_of_free_is_a_conflict_until_its_process_ends(shop: Shop, portgua
 
 
 def test_a_plain_lease_is_nobody_s_rival(shop: Shop, portguard: Run, answer: Answer) -> None:
-    """Whoever was handed a port by `free` may be the one who declares it: that never conflicts, dead or alive."""
+    """Anyone who was handed a port by `free` may be the one who declares it: that never conflicts, dead or alive."""
     by_command = int(portguard("free", "--ttl", "600", "--range", "20000-32000").stdout)
     by_library = library.free_port(ttl=600, within=(20_000, 32_000))
     for port in (by_command, by_library):

@@ -37,7 +37,7 @@ def worktrees(directory: Path, files: dict[str, str]) -> tuple[Path, Path, Path]
 
 @pytest.fixture
 def ports() -> tuple[int, int]:
-    """Return two numbers that nobody else is given meanwhile."""
+    """Return two numbers that no one else is given in the meantime."""
     web, db = library.free_ports(2, ttl=600)
     return web, db
 
@@ -145,7 +145,7 @@ def test_a_copied_block_is_seen_and_rewritten(
 def test_numbers_come_back_from_the_block(
     tmp_path: Path, portguard: Run, answer: Answer, ports: tuple[int, int], kind: str
 ) -> None:
-    """When the whole store is lost, a checkout's own `.env` gives it its numbers again, and nobody else gets them."""
+    """When the whole store is lost, a checkout's own `.env` gives it its numbers again, and no one else gets them."""
     files = {"portguard.toml": config(*ports)} if kind == "config" else {"compose.yaml": compose(*ports)}
     _, one, _ = worktrees(tmp_path, files)
     assert portguard("env", "--write", ".env", cwd=one).returncode == 0

@@ -44,7 +44,7 @@ def test_the_readme_has_the_table_of_exit_codes() -> None:
     assert {int(code): meaning for code, meaning in rows} == EXIT_CODES
 
 
-def test_installed() -> None:
+def test_the_command_these_tests_run_is_the_installed_one() -> None:
     """The command these tests run is the installed one."""
     assert Path(PORTGUARD[0]).is_file()
 
@@ -68,7 +68,7 @@ def test_1_conflict(portguard: Run, busy: int) -> None:
     assert done.stdout.splitlines()[-1] == "1 port: 1 conflict"
 
 
-def test_1_unavailable(answer: Answer, idle: int) -> None:
+def test_an_address_this_host_does_not_have(answer: Answer, idle: int) -> None:
     """An address this host does not have: exit 1, unavailable, not a conflict."""
     document = answer("check", f"192.0.2.1:{idle}")
 
@@ -186,7 +186,7 @@ def test_130_interrupted(tmp_path: Path) -> None:
     ("codes", "winner"),
     [([], 0), ([0, 3], 3), ([3, 1], 1), ([1, 2], 2), ([2, 4], 4), ([0, 1, 2, 3, 4], 4), ([3, 0, 1], 1), ([1, 3], 1)],
 )
-def test_worst_wins(codes: list[int], winner: int) -> None:
+def test_4_2_1_3_0_in_every_order(codes: list[int], winner: int) -> None:
     """4 > 2 > 1 > 3 > 0, in every order."""
     assert worst(codes) == worst(reversed(codes)) == winner
 
@@ -270,7 +270,7 @@ def test_a_reader_that_goes_away(busy: int) -> None:
 
 @pytest.mark.needs("netns")
 def test_a_reader_that_goes_away_where_there_is_no_dev(idle: int) -> None:
-    """In a root directory without /dev/null, too, the answer that nobody reads is one sentence and exit code 3."""
+    """In a root directory without /dev/null, too, the answer that no one reads is one sentence and exit code 3."""
     read, write = os.pipe()
     os.close(read)
     inside = ["unshare", "-m", "sh", "-c", 'mount -t tmpfs none /dev && exec "$@"', "sh"]
@@ -299,7 +299,7 @@ def test_a_reader_that_goes_away_where_there_is_no_dev(idle: int) -> None:
     ],
 )
 def test_streams_that_take_nothing(words: str, streams: str, exit_code: int, out: str) -> None:
-    """Help that nobody can read is no yes, and what was asked wrongly stays that; never a bug, nor the other stream."""
+    """Help that no one can read is no yes, and what was asked wrongly stays that; never a bug, nor the other stream."""
     done = subprocess.run(
         ["sh", "-c", f'"$0" {words} {streams}', *PORTGUARD], capture_output=True, text=True, timeout=30, check=False
     )
@@ -322,7 +322,7 @@ def test_ascii_locale(tmp_path: Path, portguard: Run) -> None:
 
 
 def test_the_end_comes_at_once_and_loses_nothing(idle: int, tmp_path: Path) -> None:
-    """The console's end writes what is still buffered, and waits for threads that somebody started."""
+    """The console's end writes what is still buffered, and waits for threads that someone started."""
     program = f"""
 import sys
 from portguard.cli import main

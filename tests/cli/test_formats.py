@@ -88,7 +88,7 @@ def test_sarif_names_the_compose_file_s_line(portguard: Run, repository: Path, b
 
 
 @pytest.mark.parametrize("kind", HOSTILE)
-def test_hostile_directories(portguard: Run, repository: Path, busy: int, kind: str) -> None:
+def test_wherever_the_compose_file_lies(portguard: Run, repository: Path, busy: int, kind: str) -> None:
     """Wherever the compose file lies: one command, which names it; the URI leads to it; no escape comes out."""
     directory = Path(os.fsdecode(os.path.join(os.fsencode(repository), HOSTILE[kind])))
     directory.mkdir()

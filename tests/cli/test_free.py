@@ -230,7 +230,7 @@ def held(protocol: str, address: str, port: int) -> Iterator[None]:
 
 
 def ask_for_one_that_is_held(protocol: str, address: str) -> dict[str, int]:
-    """Ask for the only port of a range, by every protocol, while somebody holds it for one of them."""
+    """Ask for the only port of a range, by every protocol, while someone holds it for one of them."""
     port = random_range(1)[0]
     with held(protocol, address, port):
         return {
@@ -246,7 +246,7 @@ def ask_for_one_that_is_held(protocol: str, address: str) -> dict[str, int]:
 @pytest.mark.parametrize("address", ["127.0.0.1", "0.0.0.0", "127.0.0.2", "::1", "::"])
 @pytest.mark.parametrize("protocol", ["tcp", "udp"])
 def test_a_port_is_free_for_the_protocols_that_were_asked_for(protocol: str, address: str) -> None:
-    """Whatever address somebody holds it on, listening or not: not given for that protocol, but for the other."""
+    """Whatever address someone holds it on, listening or not: not given for that protocol, but for the other."""
     codes = run_in_netns(ask_for_one_that_is_held, protocol, address)
     assert codes == {"--tcp": int(protocol == "tcp"), "--udp": int(protocol == "udp"), "--both": 1}
 
@@ -391,7 +391,7 @@ def test_a_leased_port_is_not_given_again_while_its_time_lasts() -> None:
 
 @pytest.mark.needs("netns")
 def test_an_unleased_port_may_be_given_to_the_next_one() -> None:
-    """`--no-lease` keeps nobody from it; that is what leases are for."""
+    """`--no-lease` keeps no one from it; that is what leases are for."""
     first, _ = random_range(1)
     with private_netns() as world:
         for _ in range(2):

@@ -41,7 +41,7 @@ def holders() -> list[int]:
     for entry in filter(str.isdigit, os.listdir("/proc")):
         with contextlib.suppress(OSError):
             if mark not in Path(f"/proc/{entry}/environ").read_bytes().split(b"\0"):
-                continue  # nobody's, or of one who ended and waits to be reaped: that is empty
+                continue  # no one's, or of one who ended and waits to be reaped: that is empty
             if Path(f"/proc/{entry}/comm").read_text() == "portguard-hold\n":
                 found.append(int(entry))
     return found
@@ -62,7 +62,7 @@ def can_bind(port: int, *, reuse: bool = False, is_listening: bool = False) -> b
 
 
 def is_held(port: int) -> bool:
-    """Whether a server can have the port, and nobody else."""
+    """Whether a server can have the port, and no one else."""
     return not can_bind(port) and can_bind(port, reuse=True, is_listening=True)
 
 
@@ -96,7 +96,7 @@ def hold(portguard: Run) -> Hold:
 
 
 def test_pipes_close_at_once(hold: Hold) -> None:
-    """`$(portguard free --hold 600)` does not wait: nobody keeps the output's pipes, and the port is held."""
+    """`$(portguard free --hold 600)` does not wait: no one keeps the output's pipes, and the port is held."""
     (port,) = hold(LONG)  # reads both pipes to their ends
 
     assert is_held(port)
@@ -114,7 +114,7 @@ def test_standard_streams_that_are_closed(closed: str) -> None:
 
 
 def test_detached(hold: Hold, tmp_path: Path) -> None:
-    """The holder is in a session of its own, in /, with no descriptor but its socket, and nobody's child here."""
+    """The holder is in a session of its own, in /, with no descriptor but its socket, and no one's child here."""
     hold(LONG)
     (holder,) = holders()
 
@@ -151,7 +151,7 @@ def test_the_lease_is_the_holders(hold: Hold, answer: Answer, tmp_path: Path) ->
     assert lease["protocols"] == ["tcp", "udp"]
 
 
-def test_released(hold: Hold, portguard: Run, answer: Answer) -> None:
+def test_leases_release_port_ends_that_hold_at_once(hold: Hold, portguard: Run, answer: Answer) -> None:
     """`leases release PORT` ends that hold at once, and no other."""
     first, second = hold(LONG)[0], hold(LONG)[0]
 
@@ -164,14 +164,14 @@ def test_released(hold: Hold, portguard: Run, answer: Answer) -> None:
 
 
 def test_a_killed_holder(hold: Hold) -> None:
-    """With its holder the port is anybody's again."""
+    """With its holder the port is anyone's again."""
     (port,) = hold(LONG)
     os.kill(holders()[0], signal.SIGKILL)
 
     eventually(lambda: can_bind(port), "the port stays held")
 
 
-def test_several(hold: Hold, portguard: Run, answer: Answer) -> None:
+def test_three_ports_have_one_holder_and_a_lease_each(hold: Hold, portguard: Run, answer: Answer) -> None:
     """Three ports have one holder and a lease each; releasing one leaves none of the three bound without a lease."""
     ports = hold(LONG, "-n", "3")
 
@@ -195,7 +195,7 @@ def test_a_server_comes_and_goes(hold: Hold) -> None:
         assert not can_bind(port)
 
 
-def test_interrupted(tmp_path: Path, answer: Answer) -> None:
+def test_sigint_while_it_waits_for_the_stores_lock(tmp_path: Path, answer: Answer) -> None:
     """SIGINT while it waits for the store's lock: 130, no port is printed, held or leased."""
     with locked(os.environ["PORTGUARD_STATE_DIR"], kernel.host_key()):
         child = subprocess.Popen(
@@ -304,7 +304,7 @@ def test_what_cannot_be_printed_is_not_held(tmp_path: Path, answer: Answer, outp
         (["--hold", "x"], "--hold"),
     ],
 )
-def test_asked_wrongly(portguard: Run, answer: Answer, arguments: list[str], said: str) -> None:
+def test_udp_cannot_be_held(portguard: Run, answer: Answer, arguments: list[str], said: str) -> None:
     """UDP cannot be held, nothing for no time or for longer than a day: exit 2, nothing is taken."""
     done = portguard("free", *arguments)
 
@@ -331,7 +331,7 @@ def test_as_json(answer: Answer, hold: Hold) -> None:
 
 
 def test_not_given_twice(hold: Hold, portguard: Run) -> None:
-    """While it is held the port is given to nobody else, even to one that has lost the store."""
+    """While it is held the port is given to no one else, even to one that has lost the store."""
     (port,) = hold(LONG)
     environ = os.environ | {"PORTGUARD_STATE_DIR": os.environ["PORTGUARD_STATE_DIR"] + "-other"}
 
@@ -346,7 +346,7 @@ def test_not_given_twice(hold: Hold, portguard: Run) -> None:
 
 
 def test_library(answer: Answer) -> None:
-    """Inside the block the port is held and leased for this process; after it, it is anybody's again."""
+    """Inside the block the port is held and leased for this process; after it, it is anyone's again."""
     with library.hold() as held:
         port = held.port
         inside = is_held(port), held.is_held, held.ports == (port,)
@@ -363,8 +363,8 @@ def test_library(answer: Answer) -> None:
         _ = held.port
 
 
-def test_library_several() -> None:
-    """Several ports in one block are all different, all held, and all given back."""
+def test_several_ports_in_one_block_are_all_different_all_held() -> None:
+    """Several ports in one block are all different, all held, and all released."""
     with library.hold(3) as held:
         ports = held.ports
         assert len(set(ports)) == 3
@@ -374,7 +374,7 @@ def test_library_several() -> None:
 
 
 def test_library_raised_through(answer: Answer) -> None:
-    """An exception in the block passes through, and the port is given back."""
+    """An exception in the block passes through, and the port is released."""
     ports = []
 
     def fail() -> None:
@@ -389,7 +389,7 @@ def test_library_raised_through(answer: Answer) -> None:
     assert leased(answer) == {}
 
 
-def test_library_again() -> None:
+def test_the_same_object_can_be_entered_again_for_other_ports() -> None:
     """The same object can be entered again, for other ports."""
     found = library.hold()
     with found as held:
@@ -400,7 +400,7 @@ def test_library_again() -> None:
     assert can_bind(first)
 
 
-def test_library_unbound(answer: Answer) -> None:
+def test_bound_false_only_leases(answer: Answer) -> None:
     """bound=False only leases: a server without SO_REUSEADDR can have the port, no other caller is given it."""
     with library.hold(bound=False) as held:
         port = held.port
@@ -412,14 +412,14 @@ def test_library_unbound(answer: Answer) -> None:
     assert leased(answer) == {}
 
 
-def test_library_udp() -> None:
+def test_a_hold_for_udp_alone_is_a_lease() -> None:
     """A hold for UDP alone is a lease: nothing is bound."""
     with library.hold(protocols=("udp",)) as held:
         assert (held.is_held, can_bind(held.port)) == (False, True)
 
 
-def test_library_async(answer: Answer) -> None:
-    """`async with` is the same, and holds up nobody else in the loop."""
+def test_async_with_is_the_same(answer: Answer) -> None:
+    """`async with` is the same, and holds up no one else in the loop."""
 
     async def hold() -> int:
         async with library.hold() as held:
@@ -464,8 +464,8 @@ def test_library_in_threads(answer: Answer) -> None:
     assert leased(answer) == {}
 
 
-def test_library_killed(tmp_path: Path, answer: Answer) -> None:
-    """A killed process keeps neither port nor lease, and leaves nobody who does."""
+def test_a_killed_process_keeps_neither_port_nor_lease(tmp_path: Path, answer: Answer) -> None:
+    """A killed process keeps neither port nor lease, and leaves no one who does."""
     script = "import portguard, sys\nwith portguard.hold() as held: print(held.port, flush=True); sys.stdin.read()"
     with subprocess.Popen(
         [sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True

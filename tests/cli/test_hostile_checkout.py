@@ -1,4 +1,4 @@
-"""A checkout that nobody has read yet: nothing in it is executed or fetched, and nothing outside of it is told.
+"""A checkout that no one has read yet: nothing in it is executed or fetched, and nothing outside of it is told.
 
 What can be planted as the file that is written (`env --write`, `init`) is in tests/system/test_replace.py.
 """
@@ -22,7 +22,7 @@ from tests.worlds.repositories import declared_numbers
 
 SECRET = "hunter2-of-the-one-who-asks"
 TIMEOUT = 60.0
-PATIENCE = 30.0  # seconds; what takes longer waits for somebody who never comes
+PATIENCE = 30.0  # seconds; what takes longer waits for someone who never comes
 MEGABYTES = 100
 SECONDS = 1.0  # of the processor
 # Every command that looks at where it is asked; none of them is told to run anything.
@@ -139,7 +139,7 @@ def test_nothing_of_it_is_executed(checkout: Path, words: tuple[str, ...]) -> No
 
 
 def test_its_programs_would_leave_a_mark(checkout: Path) -> None:
-    """The control: whoever runs git, docker or python there by its name leaves a mark."""
+    """The control: anyone who runs git, docker or python there by its name leaves a mark."""
     for program in ("git", "docker", "python3"):
         subprocess.run([program], env={"PATH": f"{checkout}"}, check=False, timeout=TIMEOUT)
     assert (checkout / "sprung").read_text() == "git\ndocker\npython3\n"
@@ -210,7 +210,7 @@ _REMOTE = (
 
 @pytest.mark.parametrize("text", _REMOTE)
 def test_nothing_is_fetched(tmp_path: Path, text: str) -> None:
-    """A compose file that names one elsewhere is refused with a sentence, and nobody is connected to."""
+    """A compose file that names one elsewhere is refused with a sentence, and no one is connected to."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         server.setblocking(False)
         (tmp_path / "compose.yaml").write_text(text.format(port=server.getsockname()[1]))
@@ -253,7 +253,7 @@ def plant_device(path: Path) -> None:
 
 
 def plant_fifo(path: Path) -> None:
-    """Put a FIFO there that nobody writes to."""
+    """Put a FIFO there that no one writes to."""
     os.mkfifo(path)
 
 

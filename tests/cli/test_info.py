@@ -1,4 +1,4 @@
-"""`portguard info`: what a number means, on this kernel as it is set, and what is no number."""
+"""`portguard info`: what a number means, on this kernel as it is set, and what is not a number."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ KEYS = {
 }  # fmt: skip
 
 
-def test_document(answer: Answer) -> None:
+def test_one_entry_a_port_in_the_order_asked_each_once(answer: Answer) -> None:
     """One entry a port, in the order asked, each once, with the keys of the contract."""
     document = answer("info", "5432", "143/tcp", "51820/udp", "5432")
     assert (document["command"], document["ok"], document["exit_code"]) == ("info", True, 0)
@@ -79,7 +79,7 @@ def test_what_is_no_question_is_refused(portguard: Run, words: tuple[str, ...]) 
     assert "Traceback" not in done.stderr
 
 
-def test_text(portguard: Run) -> None:
+def test_a_paragraph_a_port(portguard: Run) -> None:
     """A paragraph a port: no line over 80 columns, no escape, and what the document says in words."""
     every = [*services.REGISTERED, *(f"{port}/udp" for port in services.UNREGISTERED), 40_000, 60_001]
     done = portguard("info", *every)

@@ -1,4 +1,4 @@
-"""`kill`, of real servers: what it reports is what a bind then finds, and nobody else comes to harm.
+"""`kill`, of real servers: what it reports is what a bind then finds, and no one else comes to harm.
 
 Every situation has bystanders (killing.py): a client of the server, and one with the same number on another address.
 """
@@ -32,7 +32,7 @@ _GRACE = 5.0  # seconds that a server is given to end after SIGTERM
 
 @pytest.fixture
 def here() -> Endpoint:
-    """Return an endpoint that nobody has, on a number that nobody has."""
+    """Return an endpoint that no one has, on a number that no one has."""
     return Endpoint("127.0.0.1", fresh_port())
 
 
@@ -62,7 +62,7 @@ def named_in(entry: dict[str, Any]) -> set[str]:
 # ---------------------------------------------------------------- servers as they are
 
 
-def test_workers(tmp_path: Path, here: Endpoint) -> None:
+def test_a_server_that_forked_four_workers_which_share_the_listener(tmp_path: Path, here: Endpoint) -> None:
     """A server that forked four workers which share the listener: all five are gone."""
     with victim(tmp_path, here, workers=4) as server:
         entry = kill(tmp_path, {here.target: [here]})[here.target]
@@ -71,7 +71,7 @@ def test_workers(tmp_path: Path, here: Endpoint) -> None:
         assert (len(server.pids), server.running) == (5, [])
 
 
-def test_orphans(tmp_path: Path, here: Endpoint) -> None:
+def test_two_workers_that_share_the_listener_whose_parent_has_died(tmp_path: Path, here: Endpoint) -> None:
     """Two workers that share the listener, whose parent has died: both are gone."""
     with victim(tmp_path, here, workers=2, is_orphan=True) as server:
         entry = kill(tmp_path, {here.target: [here]})[here.target]
@@ -126,8 +126,8 @@ def test_only_the_protocol_that_is_meant(tmp_path: Path, here: Endpoint, is_udp:
         assert not rest.can_bind()
 
 
-def test_several_ports(tmp_path: Path) -> None:
-    """Those that can be are freed; nobody on one of them is exit code 1 all the same."""
+def test_those_that_can_be_are_freed(tmp_path: Path) -> None:
+    """Those that can be are freed; no one on one of them is exit code 1 all the same."""
     one, nobody, other = (Endpoint("127.0.0.1", fresh_port()) for _ in range(3))
     with victim(tmp_path, one) as first, victim(tmp_path, other) as second:
         found = kill(tmp_path, {end.target: [end] for end in (one, nobody, other)}, clients=[one, other])
@@ -295,7 +295,9 @@ def assert_came_back(entry: dict[str, Any], server: Victim) -> None:
 
 
 @pytest.mark.parametrize("options", [[], ["--force"]], ids=["plain", "force"])
-def test_respawned(checkout: Path, here: Endpoint, options: list[str]) -> None:
+def test_what_a_supervisor_in_the_checkout_starts_again_is_told(
+    checkout: Path, here: Endpoint, options: list[str]
+) -> None:
     """What a supervisor in the checkout starts again is told, with its pid, and the command that ends both.
 
     That command has the options that were asked for.
@@ -317,7 +319,7 @@ def test_respawned_a_while_later(checkout: Path, here: Endpoint) -> None:
         assert_came_back(entry, server)
 
 
-def test_tree(checkout: Path, here: Endpoint) -> None:
+def test_with_tree_the_supervisor_goes_as_well(checkout: Path, here: Endpoint) -> None:
     """With --tree the supervisor goes as well, with all below it; the port stays free."""
     with victim(checkout, here, supervises=True) as server:
         entry = kill(checkout, {here.target: [here]}, "--tree")[here.target]
@@ -363,7 +365,7 @@ def test_tree_of_a_script(checkout: Path, here: Endpoint) -> None:
 
 
 def test_exit_codes(tmp_path: Path, here: Endpoint) -> None:
-    """0 freed; 1 nobody listens; 2 what is no port, and none at all."""
+    """0 freed; 1 no one listens; 2 what is not a port, and none at all."""
     with victim(tmp_path, here):
         assert run("--yes", here.target, cwd=tmp_path).returncode == 0
     nobody = run("--yes", here.target, cwd=tmp_path)
@@ -377,7 +379,7 @@ def test_exit_codes(tmp_path: Path, here: Endpoint) -> None:
 
 
 def test_a_mistake_spares_everybody(tmp_path: Path, here: Endpoint) -> None:
-    """A port that is none, after one that is: 2, and nobody is ended."""
+    """A port that is none, after one that is: 2, and no one is ended."""
     with victim(tmp_path, here) as server:
         assert run("--yes", here.target, "65536", cwd=tmp_path).returncode == 2
         assert server.running == server.pids

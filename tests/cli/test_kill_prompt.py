@@ -1,4 +1,4 @@
-"""`kill`: nobody is ended without consent, and what is said and written can be relied on, whatever names are in it."""
+"""`kill`: no one is ended without consent, and what is said and written can be relied on, whatever names are in it."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _NAME = b"\x1b]0;\n\r\xc2\x9b\xe2\x80\xae\x9d"
 
 @pytest.fixture
 def here() -> Endpoint:
-    """Return an endpoint that nobody has, on a number that nobody has."""
+    """Return an endpoint that no one has, on a number that no one has."""
     return Endpoint("127.0.0.1", fresh_port())
 
 
@@ -41,7 +41,7 @@ def here() -> Endpoint:
 
 
 def test_nobody_to_ask(tmp_path: Path, here: Endpoint) -> None:
-    """Without --yes and a terminal: 2, nobody is asked to end; plan and next step on stderr, whatever stdin says."""
+    """Without --yes and a terminal: 2, no one is asked to end; plan and next step on stderr, whatever stdin says."""
     with victim(tmp_path, here, on_term="ignore") as server, bystanders([here]):
         for options in ({}, {"stdin": None, "input": b"y\n"}):
             done = run(here.target, cwd=tmp_path, **options)
@@ -73,8 +73,8 @@ def test_the_next_step_is_for_a_shell(tmp_path: Path, here: Endpoint) -> None:
 
 
 @pytest.mark.parametrize("is_json", [False, True], ids=["text", "json"])
-def test_dry_run(tmp_path: Path, here: Endpoint, is_json: bool) -> None:
-    """With --dry-run the plan is the answer, 0, and nobody is asked to end, --yes and --force or not."""
+def test_with_dry_run_the_plan_is_the_answer_0(tmp_path: Path, here: Endpoint, is_json: bool) -> None:
+    """With --dry-run the plan is the answer, 0, and no one is asked to end, --yes and --force or not."""
     options = ["--dry-run", "--yes", "--force", *(["--json"] if is_json else [])]
     with victim(tmp_path, here, on_term="ignore") as server, bystanders([here]):
         done = run(*options, here.target, cwd=tmp_path)
@@ -99,7 +99,7 @@ def test_dry_run_of_nobody(portguard: Callable[..., Any], idle: int) -> None:
 
 
 def test_keys(tmp_path: Path, here: Endpoint, answer: Answer) -> None:
-    """The documented keys and no others, of those that were ended and of nobody, on failures as well."""
+    """The documented keys and no others, of those that were ended and of no one, on failures as well."""
     with victim(tmp_path, here) as server:
         documents = {name: answer("kill", option, here.target) for name, option in
                      (("plan", "--dry-run"), ("done", "--yes"), ("nobody", "--yes"))}  # fmt: skip
@@ -205,7 +205,7 @@ def code_of(terminal: Terminal) -> int:
 
 
 @pytest.mark.needs("tmux")
-def test_yes(terminal: Terminal, tmp_path: Path, here: Endpoint) -> None:
+def test_the_plan_is_shown_before_the_question(terminal: Terminal, tmp_path: Path, here: Endpoint) -> None:
     """The plan is shown before the question; y frees the port, and clients live on."""
     with victim(tmp_path, here) as server, bystanders([here]):
         ask(terminal, here.target)
@@ -220,7 +220,7 @@ def test_yes(terminal: Terminal, tmp_path: Path, here: Endpoint) -> None:
 
 @pytest.mark.needs("tmux")
 def test_anything_else_is_no(terminal: Terminal, tmp_path: Path, here: Endpoint) -> None:
-    """n, nothing, what only begins like a yes, and Ctrl-D: 1, and nobody is asked to end."""
+    """n, nothing, what only begins like a yes, and Ctrl-D: 1, and no one is asked to end."""
     with victim(tmp_path, here, on_term="ignore") as server, bystanders([here]):
         for answer in ("n", "", "yep", "C-d"):
             terminal.type("clear")
@@ -238,7 +238,7 @@ def test_anything_else_is_no(terminal: Terminal, tmp_path: Path, here: Endpoint)
 
 @pytest.mark.needs("tmux")
 def test_interrupted_at_the_question(terminal: Terminal, tmp_path: Path, here: Endpoint) -> None:
-    """Ctrl-C at the question: 130, and nobody is asked to end; the terminal echoes again."""
+    """Ctrl-C at the question: 130, and no one is asked to end; the terminal echoes again."""
     with victim(tmp_path, here, on_term="ignore") as server, bystanders([here]):
         ask(terminal, "--force", here.target)
         terminal.press("C-c")
@@ -250,7 +250,7 @@ def test_interrupted_at_the_question(terminal: Terminal, tmp_path: Path, here: E
 
 @pytest.mark.needs("tmux")
 def test_window_closed_at_the_question(terminal: Terminal, tmp_path: Path, here: Endpoint) -> None:
-    """The window closed while it asks: it ends, and nobody is asked to."""
+    """The window closed while it asks: it ends, and no one is asked to."""
     with victim(tmp_path, here, on_term="ignore") as server, bystanders([here]):
         ask(terminal, "--force", here.target)
         assert ours("portguard")
@@ -276,7 +276,7 @@ def test_json_is_asked_for_on_stderr(terminal: Terminal, tmp_path: Path, here: E
 
 
 def test_yes_is_enough_without_a_terminal(tmp_path: Path, here: Endpoint) -> None:
-    """With --yes nobody is asked."""
+    """With --yes no one is asked."""
     with victim(tmp_path, here) as server:
         assert kill(tmp_path, {here.target: [here]})[here.target]["status"] == "freed"
         assert server.running == []

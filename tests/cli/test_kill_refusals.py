@@ -48,7 +48,7 @@ def ns() -> Iterator[PrivateNetns]:
 def serving(
     ns: PrivateNetns, name: str, protocol: str = "tcp", program: str = sys.executable
 ) -> Iterator[tuple[subprocess.Popen[str], int]]:
-    """Run a server of that name; yield it and its port, and see at the end that nobody has ended it."""
+    """Run a server of that name; yield it and its port, and see at the end that no one has ended it."""
     process = ns.popen(
         [program, "-c", _SERVER, protocol, name], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
@@ -134,7 +134,7 @@ def test_by_program(ns: PrivateNetns, tmp_path: Path) -> None:
 
 @pytest.mark.needs("netns")
 def test_another_users_server(ns: PrivateNetns) -> None:
-    """Root is told whose it is, and ends nobody else's; the user themself is told that the owner is hidden."""
+    """Root is told whose it is, and ends no one else's; the user themself is told that the owner is hidden."""
     with holding([("tcp", "127.0.0.1", 0, "listen")], NOBODY, ns) as held:
         entry = kill(ns, held.ports[0])
         assert "another user's" in entry["message"]
@@ -162,7 +162,7 @@ def test_a_program_that_changed_its_user(ns: PrivateNetns) -> None:
 @pytest.mark.needs("netns", "pidns")
 @pytest.mark.parametrize("world", ["proc", "other-processes"])
 def test_owners_that_cannot_be_seen(ns: PrivateNetns, world: str) -> None:
-    """Without /proc, or from another PID namespace, the owner is not known, and so nobody is ended."""
+    """Without /proc, or from another PID namespace, the owner is not known, and so no one is ended."""
     with serving(ns, "server") as (_, port):
         command = [*WITHOUT[world], *PORTGUARD, "kill", "--yes", "--force", "--json", str(port)]
         done = ns.run(command, capture_output=True, text=True, cwd="/")
@@ -209,7 +209,7 @@ def test_itself() -> None:
 
 @pytest.mark.needs("netns")
 def test_clients(ns: PrivateNetns) -> None:
-    """Connections that use the number as their own end are nobody's server: TCP and UDP clients live on."""
+    """Connections that use the number as their own end are no one's server: TCP and UDP clients live on."""
     code = """
 import socket, sys
 server = socket.create_server(("127.0.0.1", 0))
@@ -232,13 +232,13 @@ sys.stdin.read()
 
 @pytest.mark.needs("netns")
 def test_bound_and_not_listening(ns: PrivateNetns) -> None:
-    """A socket that was bound and does not listen serves nobody: who it is is told, and it is left alone."""
+    """A socket that was bound and does not listen serves no one: who it is is told, and it is left alone."""
     with holding([("tcp", "127.0.0.1", 0, "bound")], 0, ns) as held:
         assert "does not listen" in kill(ns, held.ports[0])["message"]
 
 
 def test_a_hold_of_our_own(portguard: Run, answer: Any) -> None:
-    """What `free --hold` keeps bound is given back as a lease, not ended."""
+    """What `free --hold` keeps bound is released as a lease, not ended."""
     port = portguard("free", "--hold", "60").stdout.strip()
     document = answer("kill", "--yes", "--force", port)
     (entry,) = document["data"]["ports"]
@@ -297,7 +297,7 @@ def test_a_socket_activated_unit(tmp_path: Path) -> None:
 
 
 def test_a_strangers_unit_has_to_be_named(tmp_path: Path) -> None:
-    """What systemd runs is stopped through it, and only for whoever repeats the unit's name."""
+    """What systemd runs is stopped through it, and only for anyone who repeats the unit's name."""
     decided = _decide_unit(tmp_path, "", "postgresql.service", is_user_unit=os.geteuid() != 0)
     assert isinstance(decided, plans.StopStep)
     assert (decided.action.kind, decided.action.name, decided.action.needs_name) == ("unit", "postgresql.service", True)

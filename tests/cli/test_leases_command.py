@@ -1,4 +1,4 @@
-"""`portguard leases`: what is handed out, to whom, and giving it back; nothing else, and nobody else's."""
+"""`portguard leases`: what is handed out, to whom, and releasing it; nothing else, and no one else's."""
 
 from __future__ import annotations
 
@@ -162,7 +162,7 @@ def test_text_keeps_to_80_columns(portguard: Run, tmp_path: Path, answer: Answer
     ids=["escape", "newline", "bidi", "tab", "bytes", "long", "c1", "return"],
 )  # fmt: skip
 def test_hostile_directories_are_printable(portguard: Run, answer: Answer, tmp_path: Path, name: str) -> None:
-    """What a directory is called reaches a terminal through safe(), in the list and when it is given back."""
+    """What a directory is called reaches a terminal through safe(), in the list and when it is released."""
     place = checkout(tmp_path / name)
     own = isolated(portguard, place)
     done = portguard("leases")
@@ -181,7 +181,7 @@ def test_hostile_directories_are_printable(portguard: Run, answer: Answer, tmp_p
 
 
 def test_release_by_port_by_name_and_all(portguard: Run, answer: Answer, tmp_path: Path) -> None:
-    """A port of any checkout, a name of this one, --all of this one; what was given back is told."""
+    """A port of any checkout, a name of this one, --all of this one; what was released is told."""
     shop, other = checkout(tmp_path / "shop"), checkout(tmp_path / "other")
     (shop / "src").mkdir()
     own, theirs = isolated(portguard, shop), isolated(portguard, other)
@@ -231,7 +231,7 @@ def test_what_was_released_is_given_to_others(portguard: Run, answer: Answer) ->
 
 
 def test_who_was_given_a_port_meanwhile_keeps_it(portguard: Run, answer: Answer, tmp_path: Path) -> None:
-    """What was listed is given back, and not another lease of `free` that is on the same port by then."""
+    """What was listed is released, and not another lease of `free` that is on the same port by then."""
     port = int(portguard("free", "--ttl", "600").stdout)
     with locked(os.environ["PORTGUARD_STATE_DIR"], kernel.host_key()) as table:
         command = subprocess.Popen(

@@ -255,7 +255,7 @@ def test_every_finding_has_its_cases_and_its_line() -> None:
 
 
 @pytest.mark.parametrize(("rule", "files", "where", "what", "fixed"), ALL, ids=[case[0] for case in ALL])
-def test_a_finding(  # noqa: PLR0917 - a row of the table
+def test_it_is_found_at_its_place_with_its_severity(  # noqa: PLR0917 - a row of the table
     tmp_path: Path, portguard: Run, rule: str, files: Files, where: str, what: str, fixed: Files
 ) -> None:
     """It is found at its place with its severity, and not once it is mended; errors fail, warnings do not."""
@@ -444,7 +444,7 @@ def test_what_is_written_as_it_should_be_has_no_findings(tmp_path: Path, portgua
     assert (done.returncode, done.stdout, done.stderr) == (0, "no findings (portguard.toml and 2 more)\n", "")
 
 
-def test_formats(tmp_path: Path, portguard: Run) -> None:
+def test_the_same_findings_as_annotations_and_as_sarif(tmp_path: Path, portguard: Run) -> None:
     """The same findings as annotations and as SARIF, with the exit code of the text."""
     write(tmp_path, {"portguard.toml": "[ports]\nweb = 8080\napi = 8080\n"})
     github = portguard("lint", "--format", "github", cwd=tmp_path)

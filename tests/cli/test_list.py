@@ -36,7 +36,7 @@ _MAPPED = "::ffff:"
 
 
 class Named(NamedTuple):
-    """A socket as all tools name it, once for each process that has it; pid None where none is known."""
+    """A socket as all tools name it, once for each process that has it; pid None if none is known."""
 
     protocol: str
     address: str
@@ -185,7 +185,7 @@ def _split(endpoint: str) -> tuple[str, str]:
 
 
 def _pids(line: str) -> list[int | None]:
-    """Return all pids of a line of ss; one None where it names no process."""
+    """Return all pids of a line of ss; one None if it names no process."""
     return [int(pid) for pid in re.findall(r"\bpid=(\d+)", line)] or [None]
 
 
@@ -407,7 +407,7 @@ def test_text_and_mine_for_another_user(shared_host: tuple[netns.PrivateNetns, u
 
 
 @pytest.mark.needs("netns", "ipv6")
-def test_document() -> None:
+def test_listeners_have_a_holders_keys_range_and_service() -> None:
     """Listeners have a holder's keys, range and service; connections a holder's and the other end's."""
 
     def ask() -> tuple[dict[str, Any], dict[str, Any], list[int]]:

@@ -56,7 +56,7 @@ def server() -> Iterator[tuple[int, int]]:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="processes are files on Linux")
 def test_environments_are_never_opened(server: tuple[int, int], tmp_path: Path) -> None:
-    """Whatever is asked about a server, nobody's environment is opened, and neither it nor the arguments are told."""
+    """Whatever is asked about a server, no one's environment is opened, and neither it nor the arguments are told."""
     pid, port = server
     commands = [
         ["check", str(port)],

@@ -126,7 +126,7 @@ def can_bind(port: int, *, reuse: bool = False, kind: int = socket.SOCK_STREAM) 
 
 
 def is_held(port: int) -> bool:
-    """Whether somebody holds the port, and does not listen: the option alone decides who can bind it."""
+    """Whether someone holds the port, and does not listen: the option alone decides who can bind it."""
     return not can_bind(port) and can_bind(port, reuse=True)
 
 
@@ -197,7 +197,7 @@ def test_every_exit_code(portguard: Run, web: int, nothing_left: None) -> None:
     assert {(out, err) for _, out, err in found} == {("", "")}
 
 
-def test_125_conflict(portguard: Run, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_a_stranger_on_the_port(portguard: Run, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
     """A stranger on the port: 125, the command is not run, and who it is and what to do is said."""
     with plain_server(tmp_path_factory.mktemp("elsewhere")) as port:
         write(tmp_path, port)
@@ -307,7 +307,7 @@ def test_126_and_127_have_a_document(tmp_path: Path, web: int, nothing_left: Non
 
 @pytest.mark.parametrize("number", SIGNALS, ids=lambda number: number.name)
 def test_death_by_signal(tmp_path: Path, web: int, nothing_left: None, number: signal.Signals) -> None:
-    """Whoever started it sees the very signal the command died by, from itself or sent to portguard's number."""
+    """Anyone who started it sees the very signal the command died by, from itself or sent to portguard's number."""
     by_itself = subprocess.run(
         [*PORTGUARD, "run", "--", "sh", "-c", f"ulimit -c 0; kill -{number.name.removeprefix('SIG')} $$; exit 1"],
         cwd=tmp_path, timeout=TIMEOUT, check=False,
@@ -332,7 +332,7 @@ def test_a_trap_is_the_commands(tmp_path: Path, web: int, nothing_left: None, nu
 
 
 def test_stop_and_continue(tmp_path: Path, web: int, nothing_left: None) -> None:
-    """SIGTSTP stops it and SIGCONT continues it, seen by whoever started it; the port stays held meanwhile."""
+    """SIGTSTP stops it and SIGCONT continues it, seen by anyone who started it; the port stays held in the meantime."""
     with started(tmp_path, "--", "cat") as process:
         pipe_of(process.stdin).write("one\n")
         pipe_of(process.stdin).flush()
@@ -355,7 +355,7 @@ def test_stop_and_continue(tmp_path: Path, web: int, nothing_left: None) -> None
     assert held
 
 
-def test_same_process(tmp_path: Path, web: int, nothing_left: None) -> None:
+def test_the_command_has_portguards_number_group_and_session(tmp_path: Path, web: int, nothing_left: None) -> None:
     """The command has portguard's number, group and session, and no child it did not start."""
     with started(tmp_path, "--", "sh", "-c", "echo $$ $PPID; exec cat") as process:
         pid, parent = map(int, line_of(process).split())
@@ -414,7 +414,7 @@ def test_interrupted_while_it_waits(portguard: Run, tmp_path: Path, web: int, no
 
 
 def test_interrupted_at_once(tmp_path: Path, web: int, nothing_left: None) -> None:
-    """Who waits for the lock of the store and is interrupted ends although somebody else still has it."""
+    """Who waits for the lock of the store and is interrupted ends although someone else still has it."""
     with (
         locked(os.environ["PORTGUARD_STATE_DIR"], kernel.host_key()),
         started(tmp_path, "--", "true", stderr=subprocess.PIPE) as process,
@@ -461,7 +461,9 @@ def test_an_ignored_hangup_stays_ignored(portguard: Run, tmp_path: Path, web: in
     assert (done.returncode, done.stdout) == (0, "survived\n")
 
 
-def test_streams(portguard: Run, tmp_path: Path, web: int, nothing_left: None) -> None:
+def test_input_output_and_errors_are_the_commands_own(
+    portguard: Run, tmp_path: Path, web: int, nothing_left: None
+) -> None:
     """Input, output and errors are the command's own; a pipeline ends when the command does."""
     done = portguard("run", "--", "sh", "-c", "cat; echo problem >&2", input="hello\n")
     piped = subprocess.run(
@@ -505,7 +507,7 @@ def _little_environment() -> dict[bytes, bytes]:
     return {name.encode(): os.environb[name.encode()] for name in kept if name in os.environ}
 
 
-def test_environment(tmp_path: Path, web: int) -> None:
+def test_the_declared_variables_are_added(tmp_path: Path, web: int) -> None:
     """The declared variables are added; all others stay as they were, whatever is in them."""
     environ = _little_environment() | {
         b"LC_ALL": b"C.UTF-8", b"EMPTY": b"", b"BYTES": b"\xff\xfe=x\n", b"N\xe9": b"1", b"_": b"x", b"a.b-c": b"$HOME",
@@ -588,7 +590,9 @@ def test_two_clones(portguard: Run, tmp_path: Path) -> None:
     ],
     ids=["held", "hold = false", "--no-hold", "udp"],
 )
-def test_hold(portguard: Run, tmp_path: Path, config: list[str], options: list[str], came: str) -> None:
+def test_a_server_without_so_reuseaddr_cannot_start_beside_the_hold(
+    portguard: Run, tmp_path: Path, config: list[str], options: list[str], came: str
+) -> None:
     """A server without SO_REUSEADDR cannot start beside the hold, which proves that there is one; without it it can."""
     port = free_port(lease=False)
     write(tmp_path, port, *config)
@@ -600,7 +604,7 @@ def test_hold(portguard: Run, tmp_path: Path, config: list[str], options: list[s
 
 @pytest.mark.needs("ipv6")
 def test_hold_where_declared(tmp_path: Path) -> None:
-    """A port is held on its own addresses alone: the others stay everybody's."""
+    """A port is held on its own addresses alone: the others stay everyone's."""
     port = free_port(lease=False)
     write(tmp_path, port, 'host = "127.0.0.1"')
     with started(tmp_path, "--", "cat"):
@@ -647,7 +651,7 @@ def answers(port: int) -> bytes:
 
 
 @pytest.mark.needs("node")
-def test_node_serves(tmp_path: Path, web: int, nothing_left: None) -> None:
+def test_a_plain_node_server_starts_beside_the_hold(tmp_path: Path, web: int, nothing_left: None) -> None:
     """A plain node server starts beside the hold, and is reached."""
     with started(tmp_path, "--", "sh", "-c", 'exec node -e "$0" "$WEB_PORT"', NODE) as process:
         assert line_of(process) == "ready"
@@ -659,7 +663,7 @@ def test_node_serves(tmp_path: Path, web: int, nothing_left: None) -> None:
     assert len(held_by) == 1
 
 
-def test_python_serves(tmp_path: Path, web: int) -> None:
+def test_python_m_http_server_starts_beside_the_hold_is_reached(tmp_path: Path, web: int) -> None:
     """`python -m http.server` starts beside the hold, is reached, and starts again at once where it was."""
     served = tmp_path / "served"
     served.mkdir()
@@ -777,7 +781,7 @@ both = {{ port = {ports["both"]}, host = "127.0.0.1", protocol = ["tcp", "udp"] 
 
 
 def test_connections_wait_for_a_slow_command(tmp_path: Path, web: int) -> None:
-    """Whoever connects before the command is up is served when it is: nothing is refused."""
+    """Anyone who connects before the command is up is served when it is: nothing is refused."""
     script = 'read go; exec "$0" -c "import socket; s = socket.socket(fileno=3).accept()[0]; s.sendall(b\'hello\')"'
     with started(tmp_path, "--pass-fd", "--", "sh", "-c", script, sys.executable) as process:
         eventually(lambda: not can_bind(web, reuse=True), "nobody listens")
@@ -949,7 +953,7 @@ def test_typing_after_fg(terminal: Terminal, web: int) -> None:
 
 
 @pytest.mark.needs("tmux")
-def test_window_closed(terminal: Terminal, web: int) -> None:
+def test_with_its_window_the_command_is_hung_up(terminal: Terminal, web: int) -> None:
     """With its window the command is hung up; no process is left, no lease, no bound port (the fixture looks)."""
     terminal.type(f"{RUN} cat")
     eventually(lambda: bool(ours("cat")), "cat does not run")  # else our note stands between the two lines

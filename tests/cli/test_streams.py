@@ -1,4 +1,4 @@
-"""Where answers go: a terminal is coloured unless somebody objects, and odd streams change neither answer nor code."""
+"""Where answers go: a terminal is coloured unless someone objects, and odd streams change neither answer nor code."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def at_a_terminal(*arguments: str, cwd: Path, environ: dict[str, str]) -> str:
         try:
             while part := screen.read(4096):
                 shown += part
-        except OSError:  # EIO: nobody has the other end any more
+        except OSError:  # EIO: no one has the other end any more
             pass
         process.wait(30)
     return shown.decode()
@@ -106,7 +106,7 @@ def test_a_terminal_without_unicode_is_told_in_escapes(everybodys: Path, portgua
 
 
 def test_nobody_is_ended_where_nothing_can_be_asked(tmp_path: Path) -> None:
-    """Without any standard input `kill` shows its plan, ends nobody, and names the command that needs no question."""
+    """Without any standard input `kill` shows its plan, ends no one, and names the command that needs no question."""
     with plain_server(tmp_path) as port:
         done = subprocess.run(
             ["sh", "-c", 'exec "$@" <&-', "sh", *PORTGUARD, "kill", f"127.0.0.1:{port}"],
@@ -137,7 +137,7 @@ def test_a_free_port_needs_no_working_directory(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("words", ["check --format github", "lint --format github", "leases release --all"])
 def test_a_working_directory_that_is_gone(words: str, tmp_path: Path) -> None:
-    """Somebody deletes the checkout under an open shell: a sentence, not a traceback, and annotations all the same."""
+    """Someone deletes the checkout under an open shell: a sentence, not a traceback, and annotations all the same."""
     gone = tmp_path / "gone"
     gone.mkdir()
 

@@ -29,7 +29,7 @@ CLOSED = {
 
 
 def project(directory: Path, files: dict[str, str], *, closed: dict[str, str]) -> Path:
-    """Write files that everybody may read, and others that nobody may; the directory is everybody's."""
+    """Write files that everyone may read, and others that no one may; the directory is everyone's."""
     for name, text in {**files, **closed}.items():
         path = directory / name
         path.parent.mkdir(exist_ok=True)
@@ -98,7 +98,7 @@ def test_lint_judges_what_it_can_read(everybodys: Path) -> None:
 
 @pytest.mark.needs("users")
 def test_init_passes_over_what_another_user_may_have_planted(everybodys: Path) -> None:
-    """In a directory that everybody may write to, files of strangers are named and not believed."""
+    """In a directory that everyone may write to, files of strangers are named and not believed."""
     project(everybodys, {"Procfile": "web: x --port 8080\n", "compose.yaml": COMPOSE}, closed={})
     os.chown(everybodys / "compose.yaml", NOBODY, NOBODY)
 

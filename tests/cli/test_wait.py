@@ -70,7 +70,7 @@ class Moment(NamedTuple):
 
     @property
     def reaction(self) -> float:
-        """Milliseconds; below 0 where the wait saw it before the server knew itself."""
+        """Milliseconds; below 0 if the wait saw it before the server knew itself."""
         return (self.returned - self.done) / 1e6
 
 
@@ -294,7 +294,7 @@ def reaches(world: World, target: str, is_sandboxed: bool) -> bool:
 @pytest.mark.parametrize("is_sandboxed", [False, True], ids=["", "without netlink"])
 @pytest.mark.parametrize(("name", "world", "target", "expected"), ROWS, ids=lambda part: part or "")
 def test_address_and_protocol(name: str, world: World, target: str, expected: bool, is_sandboxed: bool) -> None:
-    """Somebody counts when a client of that address and protocol would reach them; /proc/net gives the same answers."""
+    """Someone counts when a client of that address and protocol would reach them; /proc/net gives the same answers."""
     if is_sandboxed and not users.can_deny_netlink:
         pytest.skip("cannot refuse netlink on this machine")
     assert netns.run_in_netns(reaches, world, target, is_sandboxed) is expected
@@ -644,7 +644,7 @@ def test_asked_wrongly(portguard: Run, answer: Answer, words: list[str]) -> None
 
 
 @pytest.mark.parametrize("as_json", [False, True])
-def test_interrupted(tmp_path: Path, idle: int, as_json: bool) -> None:
+def test_sigint_ends_a_wait_without_end(tmp_path: Path, idle: int, as_json: bool) -> None:
     """SIGINT ends a wait without end: 130, one word, no traceback; with --json there is a document."""
     words = ["wait", f"127.0.0.1:{idle}", "--timeout", "0", *(["--json"] if as_json else [])]
     child = subprocess.Popen([*PORTGUARD, *words], stdout=-1, stderr=-1, text=True, cwd=tmp_path)
@@ -658,7 +658,7 @@ def test_interrupted(tmp_path: Path, idle: int, as_json: bool) -> None:
 
 @pytest.mark.parametrize(("words", "code"), [(["--timeout", "1"], 3), (["--free", "--json", "--timeout", "0.01"], 1)])
 def test_a_reader_that_goes_away(busy: int, words: list[str], code: int) -> None:
-    """Nobody reads the answer: no traceback, 3, and a no stays a no."""
+    """No one reads the answer: no traceback, 3, and a no stays a no."""
     read, write = os.pipe()
     os.close(read)
     try:
@@ -726,7 +726,7 @@ def wait_as_nobody(ns: netns.PrivateNetns, *words: str, **options: Any) -> subpr
 @pytest.mark.needs("netns", "users")
 @pytest.mark.skipif(not users.can_deny_netlink, reason="cannot refuse netlink on this machine")
 def test_without_any_table_the_bind_decides() -> None:
-    """Without netlink and /proc a busy bind counts as somebody; where binding is forbidden, too, it exits 3."""
+    """Without netlink and /proc a busy bind counts as someone; where binding is forbidden, too, it exits 3."""
     low = random.randrange(200, 1000)
     blind: dict[str, Any] = {"inside": users.WITHOUT["proc"], "preexec_fn": users.deny_netlink}
     with netns.private_netns() as ns:

@@ -1,4 +1,4 @@
-"""`portguard who`: everybody on a port, where they come from, and what is not known."""
+"""`portguard who`: everyone on a port, where they come from, and what is not known."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Answer = Callable[..., dict[str, Any]]
 
 
 def test_keys_and_exit_codes(answer: Answer, portguard: Run) -> None:
-    """Holders and connections apart, the documented keys; 0 when somebody is there, 1 when nobody, 2 for no port."""
+    """Holders and connections apart, the documented keys; 0 if someone is there, 1 if no one, 2 for no port."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
         with socket.create_connection(("127.0.0.1", port)):
@@ -115,7 +115,7 @@ def test_the_library_answers_alike() -> None:
     assert report.ports[0].holders[0].processes[0].pid == os.getpid()
 
 
-def test_all_holders(answer: Answer) -> None:
+def test_all_holders_names_no_fewer_processes(answer: Answer) -> None:
     """`--all-holders` names no fewer processes, and says that there are no others where all could be seen."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
@@ -129,7 +129,7 @@ def test_all_holders(answer: Answer) -> None:
 
 
 def test_nobody_there_is_said_of_what_was_asked(portguard: Run, busy: int) -> None:
-    """That nobody is at one address, or of one protocol, is not said of the whole port."""
+    """That no one is at one address, or of one protocol, is not said of the whole port."""
     for asked in (f"127.0.0.2:{busy}", f"{busy}/udp"):
         done = portguard("who", asked)
         expected = f"nothing listens on {asked}\n  next: see the whole port: portguard who {busy}\n"

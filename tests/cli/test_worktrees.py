@@ -1,4 +1,4 @@
-"""Claims about checkouts: every worktree has numbers of its own, the same ones whoever asks from wherever, for good."""
+"""Claims about checkouts: every worktree has its own numbers, and they stay the same for every caller."""
 
 from __future__ import annotations
 
@@ -287,7 +287,7 @@ def test_a_moved_worktree_meets_nobody(repo: Path, declared: dict[str, int], tmp
 
 
 def test_what_a_moved_worktree_left_behind_is_pruned(repo: Path, tmp_path: Path) -> None:
-    """The old place is gone, so its numbers are given back; those of the new one stay."""
+    """The old place is gone, so its numbers are released; those of the new one stay."""
     old = worktree(repo, tmp_path / "old")
     before = numbers(old)
     git("-C", repo, "worktree", "move", old, tmp_path / "new")

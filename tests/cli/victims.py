@@ -61,7 +61,7 @@ def serve(sockets: list[socket.socket]) -> NoReturn:
     """Take connections, and keep them, until standard input ends."""
     kept = []
     while True:
-        with contextlib.suppress(OSError):  # closed by the handler meanwhile, or taken by another worker
+        with contextlib.suppress(OSError):  # closed by the handler in the meantime, or taken by another worker
             # Again and again: a handler that is due right before a call runs after it.
             ready = select.select([0, *(sock.fileno() for sock in sockets)], [], [], _LOOK)[0]
             if 0 in ready and not os.read(0, 1):

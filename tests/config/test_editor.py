@@ -133,7 +133,7 @@ class Editor:
         self._send({"method": method, "params": params})
 
     def ask(self, method: str, params: dict[str, Any]) -> Any:
-        """Return the answer to a request, answering meanwhile what the server asks."""
+        """Return the answer to a request, answering in the meantime what the server asks."""
         self._number += 1
         self._send({"id": self._number, "method": method, "params": params})
         while (message := self._next()).get("id") != self._number or "method" in message:
@@ -256,7 +256,7 @@ def test_completion_in_an_empty_table(editor: Editor) -> None:
     assert {'"tcp"', '"udp"'} <= {item["label"] for item in values}
 
 
-def test_hover(editor: Editor) -> None:
+def test_hovering_over_a_key_shows_our_description_of_it(editor: Editor) -> None:
     """Hovering over a key shows our description of it."""
     lines, table = _example()
 

@@ -1,4 +1,4 @@
-"""Where the config is looked for, where not, and which ones are refused because somebody else may have planted them."""
+"""Where the config is looked for, where not, and which ones are refused because someone else may have planted them."""
 
 from __future__ import annotations
 
@@ -133,7 +133,7 @@ def test_a_planted_compose_file_is_refused(tree: Path, portguard: Any) -> None:
 
 @pytest.mark.needs("users")
 def test_a_stranger_s_config_in_a_shared_directory_is_refused(tree: Path) -> None:
-    """Where everybody may write, a stranger's config is refused even in the working directory."""
+    """Where everyone may write, a stranger's config is refused even in the working directory."""
     (tree / "portguard.toml").write_text(CONFIG)
     os.chown(tree / "portguard.toml", NOBODY, NOBODY)
     assert path_of(find.find_config(str(tree), NO_HOME)) == str(tree / "portguard.toml")
@@ -233,7 +233,7 @@ def test_a_config_that_cannot_be_read_is_not_passed_over(kind: str, tree: Path) 
 
 
 def test_what_has_gone_meanwhile_is_not_believed(tmp_path: Path) -> None:
-    """Whose it was cannot be told any more."""
+    """Whose it was is unknown any more."""
     assert find.distrust(str(tmp_path / "gone"), cwd=str(tmp_path), root=None) == "No such file or directory"
 
 

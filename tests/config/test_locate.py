@@ -318,7 +318,7 @@ c = {d = 1979-05-27 07:32:00 , e = 1979-05-27T07:32}""",
 
 
 @pytest.mark.parametrize(("text", "expected"), CASES.values(), ids=CASES)
-def test_feature(text: str, expected: dict[Path, Place]) -> None:
+def test_each_feature_of_toml_gives_exactly_these_places(text: str, expected: dict[Path, Place]) -> None:
     """Each feature of TOML gives exactly these places, and tomli counts lines and columns alike."""
     assert_locates(text, expected)
     for key_line, key_column, value_line, value_column in expected.values():
@@ -345,7 +345,7 @@ def test_as_many_parts_as_tomli_allows() -> None:
     }
 
 
-def test_large_document() -> None:
+def test_100_000_elements_deep_in_tables_are_all_located() -> None:
     """100,000 elements deep in tables are all located: the allowance for paths grows with the text."""
     names = ["t"] * 20
     text = f"[{'.'.join(names)}]\nports = [\n" + "1,\n" * 100_000 + "]\n"
@@ -735,7 +735,7 @@ def test_random_text(text: str) -> None:
 @pytest.mark.scaled
 @settings(max_examples=examples(2_000), deadline=None, database=None)
 @given(st.lists(st.sampled_from(TOKENS), max_size=60).map("".join))
-def test_random_tokens(text: str) -> None:
+def test_any_string_of_tomls_tokens_gives_places_inside_it(text: str) -> None:
     """Any string of TOML's tokens gives places inside it; if it is TOML, just those of tomli's paths."""
     assert_sane(text)
     try:

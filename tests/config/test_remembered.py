@@ -1,4 +1,4 @@
-"""Parsed configs are remembered by their very content: never stale, never somebody else's, never needed."""
+"""Parsed configs are remembered by their very content: never stale, never someone else's, never needed."""
 
 from __future__ import annotations
 

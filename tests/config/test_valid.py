@@ -24,7 +24,7 @@ def declared(text: str) -> dict[str, Declaration]:
 
 
 def test_short_form_is_tcp_on_every_address() -> None:
-    """`web = 8080` is TCP, both families, not movable, nobody's, and counts."""
+    """`web = 8080` is TCP, both families, not movable, no one's, and counts."""
     web = declared("[ports]\nweb = 8080\n")["web"]
 
     assert (web.port, web.declared_port, web.protocols, web.hosts) == (8080, 8080, ("tcp",), ("*",))

@@ -231,7 +231,7 @@ def project(tools: Tools, tmp_path: Path) -> Project:
 
 @pytest.fixture
 def ports() -> list[int]:
-    """Return two ports that nobody has, below those that systems assign."""
+    """Return two ports that no one has, below those that systems assign."""
     argv = [*PORTGUARD, "free", "--range", "20000-30000", "-n", "2"]
     done = subprocess.run(argv, capture_output=True, text=True, check=True, cwd="/", timeout=60)
     return [int(port) for port in done.stdout.split()]
@@ -270,7 +270,7 @@ def assert_refused(done: Done, *said: str) -> None:
 # ---------------------------------------------------------------- lint
 
 
-def test_the_manifest(tools: Tools) -> None:
+def test_pre_commit_takes_pre_commit_hooks_yaml_for_a_manifest(tools: Tools) -> None:
     """pre-commit takes .pre-commit-hooks.yaml for a manifest, without a warning."""
     done = _run(tools.home, [tools.pre_commit, "validate-manifest", ".pre-commit-hooks.yaml"], Path(tools.hooks))
     assert (done.returncode, done.stdout) == (0, "")
@@ -348,7 +348,7 @@ def test_commit_with_gits_variables_exported(project: Project, ports: list[int])
 
 
 def test_a_commit_from_a_subdirectory(project: Project, ports: list[int]) -> None:
-    """Whoever commits below the root gets paths from the root, as for every hook."""
+    """Anyone who commits below the root gets paths from the root, as for every hook."""
     project.stage({**bad(ports), "src/main.py": ""})
     done = project.run("git", "-C", "src", "commit", "-m", "change")
     assert_refused(done, "\nportguard.toml:3: error duplicate: ")
@@ -501,7 +501,7 @@ def _on_terminal(project: Project, argv: list[str]) -> tuple[int, str]:
 
 
 def _everything(screen: Any) -> Iterator[bytes]:
-    with contextlib.suppress(OSError):  # how Linux says that nobody has the terminal open any more
+    with contextlib.suppress(OSError):  # how Linux says that no one has the terminal open any more
         while text := screen.read(4096):
             yield text
 
@@ -531,7 +531,7 @@ def test_check_where_all_is_free(project: Project, ports: list[int]) -> None:
 
 
 def test_check_with_a_stranger(project: Project, tmp_path: Path) -> None:
-    """Somebody else's server has the port: fails, and says who, since when and where."""
+    """Someone else's server has the port: fails, and says who, since when and where."""
     with plain_server(tmp_path) as port:
         project.keep({"portguard.toml": f'[ports.web]\nport = {port}\nhost = "127.0.0.1"\n'})
         done = check(project)

@@ -93,9 +93,10 @@ def shop(tmp_path: Path) -> Path:
 
 def test_every_page_is_followed() -> None:
     """A new page needs a test here."""
-    # Of those without commands: the tables of the benchmarks are their output, and guarantees name tests that exist.
+    # Of those without commands: the tables of the benchmarks are their output, guarantees name tests that exist, and
+    # wording is a list.
     tried = {"architecture.md", "compose.md", "hooks.md", "library.md", "reference.md", "worktrees.md"}
-    assert set(PAGES) == tried | {"benchmarks.md", "guarantees.md"}
+    assert set(PAGES) == tried | {"benchmarks.md", "guarantees.md", "wording.md"}
 
 
 def test_the_architecture_page_names_what_exists() -> None:
@@ -135,7 +136,7 @@ def test_worktrees(tmp_path: Path) -> None:
 
 @pytest.mark.needs("docker")
 @pytest.mark.timeout(300)
-def test_compose(tmp_path: Path) -> None:
+def test_on_a_real_engine_of_its_own(tmp_path: Path) -> None:
     """On a real engine of its own; `docker compose` is the compose that is installed here, its image one that is."""
     directory = shop(tmp_path)
     wrapper = tmp_path / "bin" / "docker"
@@ -150,8 +151,8 @@ def test_compose(tmp_path: Path) -> None:
 
 
 @pytest.mark.needs("git")
-def test_hooks(tmp_path: Path) -> None:
-    """The hooks' own blocks; pre-commit itself is test_hooks.py's. The workflow's steps are run as they stand."""
+def test_the_hooks_own_blocks(tmp_path: Path) -> None:
+    """The hooks' own blocks; test_hooks.py runs pre-commit itself. The workflow's steps are run as written."""
     page = blocks("hooks.md")
     directory = shop(tmp_path)
     environ = environment(tmp_path)

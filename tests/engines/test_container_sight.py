@@ -65,7 +65,7 @@ def test_the_container_is_one(engine: Engine, world: World) -> None:
 
 
 @pytest.mark.parametrize("name", _CONTAINERS)
-def test_every_answer(name: str, engine: Engine, world: World) -> None:
+def test_in_a_container_of_a_real_engine(name: str, engine: Engine, world: World) -> None:
     """In a container of a real engine, without any capability, each command says what can be seen from there."""
     options, uid, network, owners = _CONTAINERS[name]
     enter = container(engine, world, options, uid)

@@ -162,7 +162,7 @@ INSPECTED = {
 }
 
 
-def test_inspected() -> None:
+def test_inspect_tells_the_same_as_the_list() -> None:
     """Inspect tells the same as the list, and besides what was asked for and the restart policy."""
     (found,) = containers.from_inspect([INSPECTED], "docker")
 
@@ -190,7 +190,7 @@ def test_inspected_without_ports() -> None:
     assert plain.restart_policy is None
 
 
-def test_podman_ps() -> None:
+def test_podman_ps_counts_a_range_up_from_its_first_port() -> None:
     """`podman ps` counts a range up from its first port; a range beyond the last port ends there."""
     answer = [
         {
@@ -215,7 +215,7 @@ def test_podman_ps() -> None:
     assert (bare.ports, bare.identity.name) == ((), "")
 
 
-def test_services() -> None:
+def test_a_swarm_service_publishes_its_ingress_ports_on_every_address() -> None:
     """A swarm service publishes its ingress ports on every address; those in host mode are its containers' own."""
     answer = [
         {
@@ -364,7 +364,7 @@ def test_a_real_control_group(engine: Engine) -> None:
 @real
 @pytest.mark.timeout(300)
 def test_no_swarm_here(engine: Engine) -> None:
-    """A real engine outside any swarm has no services, and that is no failure."""
+    """A real engine outside any swarm has no services, and that is not a failure."""
     assert query.services(endpoint.find_endpoint(engine.environ())) == ()
 
 

@@ -87,7 +87,7 @@ def contexts(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def docker(environ: Mapping[str, str], *arguments: str) -> str | None:
-    """Return what docker prints, without its line's end; None when it refuses."""
+    """Return what docker prints, without its line's end; None if it refuses."""
     program = find_program("docker")
     assert program is not None
     base = {"PATH": os.environ["PATH"], "HOME": "/nonexistent"}
@@ -96,7 +96,7 @@ def docker(environ: Mapping[str, str], *arguments: str) -> str | None:
 
 
 def ours(environ: Mapping[str, str]) -> str | None:
-    """Return the address we find; None when we refuse."""
+    """Return the address we find; None if we refuse."""
     try:
         return endpoint.find_endpoint({"HOME": "/nonexistent", **environ}, platform="posix").host
     except LookupFailedError:
@@ -136,7 +136,9 @@ def test_config_below_home(contexts: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.needs("docker")
-def test_relative_config(contexts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_relative_docker_config_is_below_the_working_directory(
+    contexts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A relative DOCKER_CONFIG is below the working directory."""
     (contexts / "config.json").write_text('{"currentContext": "box"}')
     (tmp_path / "here").symlink_to(contexts)
@@ -188,7 +190,7 @@ def test_any_environment(environ: dict[str, str]) -> None:
     endpoint.others(environ)
 
 
-def test_windows(tmp_path: Path) -> None:
+def test_on_windows_the_default_is_dockers_named_pipe(tmp_path: Path) -> None:
     """On Windows the default is docker's named pipe, which only the docker command can use."""
     for environ in ({}, {"DOCKER_HOST": "npipe://"}):
         found = endpoint.find_endpoint({"DOCKER_CONFIG": str(tmp_path), **environ}, platform="nt")
@@ -224,7 +226,7 @@ def test_files_that_are_none(tmp_path: Path) -> None:
         ("tcp://127.0.0.1.example.com:1", True), ("http://vm", True), ("", True), ("tcp://", True),
     ],
 )  # fmt: skip
-def test_remote(host: str, is_remote: bool) -> None:
+def test_only_pipes_sockets_and_this_hosts_loopback_addresses_are_here(host: str, is_remote: bool) -> None:
     """Only pipes, sockets and this host's loopback addresses are here."""
     assert endpoint.EngineEndpoint(host, "test").is_remote is is_remote
 

@@ -388,7 +388,7 @@ def test_no_permission() -> None:
     assert [failure for failure in answer.failures if "closed.sock: Permission denied" in failure]
 
 
-def test_unknown_context(tmp_path: Path) -> None:
+def test_a_context_that_does_not_exist_costs_a_sentence(tmp_path: Path) -> None:
     """A context that does not exist costs a sentence, and engines with a socket are still asked."""
     (tmp_path / "run").mkdir()
     daemon = Daemon(tmp_path / "run" / "docker.sock", saying(ok([CONTAINER])))
@@ -498,7 +498,7 @@ def test_a_command_that_fails(tmp_path: Path, name: str) -> None:
         assert time.monotonic() - begin <= LIMIT
 
 
-def test_no_command(tmp_path: Path) -> None:
+def test_without_the_docker_command_a_remote_engine_costs_a_sentence(tmp_path: Path) -> None:
     """Without the docker command a remote engine costs a sentence; without podman there is nothing to ask."""
     environ = {"PATH": str(tmp_path), "HOME": str(tmp_path), "DOCKER_HOST": "ssh://box.invalid"}
 
@@ -530,7 +530,7 @@ def test_what_a_command_started_ends_with_it(tmp_path: Path) -> None:
 
 
 def test_a_command_s_containers(tmp_path: Path) -> None:
-    """What `docker inspect` prints for a remote engine is read; one that went away meanwhile costs nothing."""
+    """What `docker inspect` prints for a remote engine is read; one that went away in the meantime costs nothing."""
     (tmp_path / "answer").write_text(
         json.dumps([{**INSPECTED, "NetworkSettings": {"Ports": {"80/tcp": [{"HostIp": "", "HostPort": "8080"}]}}}])
     )
@@ -576,7 +576,7 @@ def test_containers_that_publish_nothing(start: Start) -> None:
     assert query.publishing_nothing(answer, "other") == ()
 
 
-def test_inspect(start: Start) -> None:
+def test_one_container_is_told_in_full(start: Start) -> None:
     """One container is told in full; an unknown one, and what cannot be an identifier, is None."""
     environ = start(by_path({f"/containers/{ID}/json": ok(INSPECTED)}))
     engine = endpoint.find_endpoint(environ)
@@ -615,7 +615,7 @@ def test_stop_takes_identifiers_alone(start: Start, identifier: str, tmp_path: P
         ok([{"ID": 7, "Spec": {"Name": "x"}, "Endpoint": {"Ports": [{"PublishedPort": 1, "TargetPort": 1}]}}]),
     ],
 )  # fmt: skip
-def test_no_swarm(start: Start, reply: bytes) -> None:
+def test_an_engine_outside_a_swarm(start: Start, reply: bytes) -> None:
     """An engine outside a swarm, and one that answers nonsense, has no services."""
     assert query.services(endpoint.find_endpoint(start(saying(reply)))) == ()
 

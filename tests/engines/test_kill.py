@@ -144,7 +144,7 @@ def test_without_the_engine_its_forwarder_is_left_alone(engine: Engine, port: in
 
 
 def test_a_server_in_a_container_without_a_network_of_its_own(engine: Engine, port: int) -> None:
-    """On the host's network the server itself listens: its container is stopped, and without the engine nobody is."""
+    """On the host's network the server itself listens: its container is stopped, and without the engine no one is."""
     identifier = run(engine, "bare", "--network", "host", command=("httpd", "-f", "-p", str(port)))
     while is_free(engine, port):
         pass

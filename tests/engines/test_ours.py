@@ -130,7 +130,7 @@ def test_a_port_that_moved_between_services(stack: Any, check: Check, port: int)
 
 
 def test_replicas_that_want_one_port(stack: Any, check: Check, port: int) -> None:
-    """Two replicas cannot share one published port, whoever else is there."""
+    """Two replicas cannot share one published port, anyone who else is there."""
     own = stack("shop").write({"web": [f"{port}:80"]}, scale=2)
 
     document = check(own.directory)
@@ -180,7 +180,9 @@ def test_another_checkout_of_the_same_name(stack: Any, check: Check, port: int) 
     assert entry(check(first.directory)) == ("ours", "listener", 0)
 
 
-def test_another_project(stack: Any, check: Check, port: int, engine: Engine) -> None:
+def test_another_projects_container_is_named_with_project_service_and_directory(
+    stack: Any, check: Check, port: int, engine: Engine
+) -> None:
     """Another project's container is named with project, service and directory; its command frees the port."""
     other, own = stack("blog"), stack("shop")
     assert other.write({"front": [f"{port}:80"]}).up() == 0
@@ -213,7 +215,7 @@ def test_a_leftover_of_compose_run(stack: Any, check: Check, port: int) -> None:
 
 
 def test_a_plain_container(stack: Any, check: Check, port: int, engine: Engine) -> None:
-    """A container nobody composed is named, and its command frees the port."""
+    """A container no one composed is named, and its command frees the port."""
     engine.docker(
         "run", "--detach", "--stop-timeout", "1", "--name", "lonely", "--publish", f"{port}:80", IMAGE, *SERVE.split()
     )

@@ -93,7 +93,7 @@ def test_unreachable_is_unknown(engine: Engine, port: int, tmp_path: Path) -> No
 
 
 def test_the_engine_s_own_table_answers(engine: Engine, port: int, tmp_path: Path) -> None:
-    """A port the engine publishes for somebody else is a conflict, for this project's service ours, else unknown."""
+    """A port the engine publishes for someone else is a conflict, for this project's service ours, else unknown."""
     # An address that is not the loopback's, and so by its looks another machine's.
     assert engine.ns.run(["ip", "address", "add", "198.51.100.7/32", "dev", "lo"]).returncode == 0
     own, other = compose_file(tmp_path / "shop", port), compose_file(tmp_path / "blog", port)

@@ -69,7 +69,7 @@ def _wrong_document(cell: Cell, outcome: Outcome, sentences: list[str]) -> Itera
     if COMMANDS[cell.command].words[0] == "run" and outcome.code in (0, 126, 127):
         return  # the command's own, or what `env` would say
     if "out" in cell.row.places and outcome.code == 3:
-        return  # it cannot be told
+        return  # it is unknown
     if cell.row.boundary == "memory" and sentences:
         return  # there may be none left for a document
     found = worlds.document(outcome.stdout)
@@ -85,7 +85,7 @@ def _wrong_document(cell: Cell, outcome: Outcome, sentences: list[str]) -> Itera
 
 
 def _data(outcome: Outcome) -> dict[str, Any] | None:
-    """Return the answer, None where there is none, or none but errors."""
+    """Return the answer, None if there is none, or none but errors."""
     found = worlds.document(outcome.stdout)
     if found is None or (found["errors"] and found["command"] != "wait"):
         return None
@@ -115,7 +115,7 @@ def _wrong_store(cell: Cell, outcome: Outcome) -> Iterator[str]:
     is_damaged = cell.row.world == "damaged table" and after.leases is None
     if is_damaged and outcome.world.files.table.read_bytes() != b"garbage " * 1000:
         yield "the damaged table has changed"
-    # What was handed out for a while is given back, or taken over by a command that runs.
+    # What was handed out for a while is released, or taken over by a command that runs.
     is_taken = cell.command == "leases release" or (words[0] == "run" and outcome.code == 0)
     kept = {port: lease for port, lease in (before.leases or {}).items() if not (is_taken and port == outcome.world.db)}
     lost = [port for port, lease in kept.items() if (after.leases or {}).get(port) != lease]
@@ -203,7 +203,7 @@ def _wrong_run(cell: Cell, outcome: Outcome) -> Iterator[str]:
         yield f"the command was told {outcome.stdout!r}, not {number}"
     lease = ((outcome.during.leases if outcome.during is not None else None) or {}).get(number)
     is_leased = lease is not None and lease.kind == "run"
-    is_unsure = cell.row.calls == "close"  # it is written, and nobody can be sure that it stays
+    is_unsure = cell.row.calls == "close"  # it is written, and no one can be sure that it stays
     if is_leased == ("not leased" in outcome.stderr) and not (is_leased and is_unsure):
         yield f"leased: {is_leased}, told: {outcome.stderr!r}"
 

@@ -65,7 +65,7 @@ class Row(NamedTuple):
     what each command exits with. Those of `noted`, and all that fail, give `reason`, by default the errno's words.
     `world` says what the world is like before. `how` the error comes: by strace; by "seccomp", for sockets of the
     family that `calls` names; by "limit", of prlimit(1), whose option `calls` is, and `errors` how much more than the
-    least that anything starts with. Where it `may_fail`, a command may exit with 3 (`run` with 125) as well: nobody
+    least that anything starts with. Where it `may_fail`, a command may exit with 3 (`run` with 125) as well: no one
     knows which call it comes to.
     """
 

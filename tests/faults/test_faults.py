@@ -80,7 +80,7 @@ def test_every_cell(room: str, server: socket.socket, tally: Tally, tmp_path: Pa
 
 @pytest.mark.parametrize("environ", [{}, {"PYTHONUNBUFFERED": "1"}], ids=["buffered", "unbuffered"])
 def test_a_pipe_that_does_not_wait(environ: dict[str, str]) -> None:
-    """Whoever made the pipe non-blocking (node does) and reads late gets all of it, and the code is true."""
+    """Anyone who made the pipe non-blocking (node does) and reads late gets all of it, and the code is true."""
     reader, writer = os.pipe()
     os.set_blocking(writer, False)
     filler = 0

@@ -159,7 +159,7 @@ def bindable(port: int) -> bool:
 
 
 def document(text: str) -> dict[str, Any] | None:
-    """Return the one JSON document on standard output, None where there is none, or half of one."""
+    """Return the one JSON document on standard output, None if there is none, or half of one."""
     try:
         found: dict[str, Any] = json.loads(text)
     except ValueError:

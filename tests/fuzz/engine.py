@@ -101,7 +101,7 @@ def _judge(found: tuple[Running, ...], engines: Engines) -> None:
 
 
 def _hold(is_udp: bool, port: int, engines: Engines) -> None:
-    """Ask who has a port that nobody can be seen to hold, and tell it in every way there is."""
+    """Ask who has a port that no one can be seen to hold, and tell it in every way there is."""
     unseen = Holder("udp" if is_udp else "tcp", "0.0.0.0", port, None, "hidden")
     holder = engines.attributed(unseen)
     report = WhoReport((WhoPort(port, (holder,), (), (Background(),), engines.notes(port)),), 0)

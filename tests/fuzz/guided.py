@@ -14,7 +14,7 @@ from pathlib import Path
 from tests.fuzz import harness
 from tests.fuzz.measure import Watch
 
-_MEMORY = 8 << 30  # bytes of addresses: whoever asks for more gets a MemoryError, and spares the machine
+_MEMORY = 8 << 30  # bytes of addresses: anyone who asks for more gets a MemoryError, and spares the machine
 
 
 def main(target: str, note: str, *arguments: str) -> None:

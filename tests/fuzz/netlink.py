@@ -31,7 +31,7 @@ def fuzz(data: bytes) -> None:
             with kernel(answers) as connect:
                 found = sock_diag.find_sockets(protocol, port, connect=connect)
             assert {row.socket for row in rows if row.socket.port == port} <= set(found)
-            # Of one socket that was told of twice, the whole table has the first: here also one with another port.
+            # Of one socket that was told about twice, the whole table has the first: here also one with another port.
             assert {row.inode for row in found} <= {row.socket.inode for row in rows}
 
 

@@ -117,7 +117,7 @@ def _forwarder(proc: Path, content: bytes, _kind: int) -> None:
 
 
 def _checkout(proc: Path, content: bytes, _kind: int) -> None:
-    """Let a checkout's `.git` be that file, then a directory with these files: anybody's process may work in one."""
+    """Let a checkout's `.git` be that file, then a directory with these files: anyone's process may work in one."""
     mark = proc / ".git"
     mark.write_bytes(content)
     found = git.worktree_of(str(proc / "net"))

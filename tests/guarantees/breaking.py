@@ -28,7 +28,7 @@ _COMMAND = "#!{python}\nimport sys\nfrom portguard.cli.main import main\nsys.exi
 
 
 class Breaking(NamedTuple):
-    """A bug that somebody could write: in `file` of the package, `new` stands in the place of `old`.
+    """A bug that someone could write: in `file` of the package, `new` stands in the place of `old`.
 
     `tests` are those of the page that must fail then, as pytest names them, without the `tests/` before them.
     """
@@ -89,7 +89,7 @@ class Copy:
 
     @contextmanager
     def broken(self, breaking: Breaking) -> Iterator[None]:
-        """Have the bug in the copy meanwhile."""
+        """Have the bug in the copy in the meantime."""
         path = self.root / PACKAGE.name / breaking.file
         text, status = path.read_text(), path.stat()
         assert text.count(breaking.old) == 1, f"{breaking.file}: {breaking.old!r} is there {text.count(breaking.old)}x"

@@ -69,7 +69,7 @@ BREAKINGS = {
             "system/sight.py",
             'if _status("/proc").get("Seccomp") == _NO_FILTER:',
             "if True:",
-            [_SIGHT + "test_every_answer[netlink kills, nobody]"],
+            [_SIGHT + "test_in_every_profile_each_command_says_what_is_so[netlink kills, nobody]"],
         ),
     ),
     "Looking disturbs nobody": (
@@ -157,7 +157,7 @@ BREAKINGS = {
             "system/descriptors.py",
             "                    if pid not in found[inode]:\n                        found[inode] += (pid,)",
             "                    found[inode] = found[inode] or (pid,)",
-            ["cli/test_kill.py::test_workers"],
+            ["cli/test_kill.py::test_a_server_that_forked_four_workers_which_share_the_listener"],
         ),
         Breaking(
             "a server whose first thread has ended has no descriptors",
@@ -199,7 +199,7 @@ BREAKINGS = {
             "system/sight.py",
             "return bool(rights & _CAP_SYS_PTRACE) and",
             "return True or",
-            [_SIGHT + "test_every_answer[root without capabilities, root]"],
+            [_SIGHT + "test_in_every_profile_each_command_says_what_is_so[root without capabilities, root]"],
         ),
         Breaking(
             "what has ended hides who holds a socket",

@@ -102,7 +102,7 @@ BREAKINGS = {
             "system/execute.py",
             "    os.execvpe(command[0], list(command), _uncoerced(environ))  # noqa: S606 - no shell is what is wanted\n",
             "    import subprocess\n\n    return subprocess.call(list(command), env=_uncoerced(environ))\n",
-            [_RUN + "test_same_process"],
+            [_RUN + "test_the_command_has_portguards_number_group_and_session"],
         ),
         Breaking(
             "the command cannot be killed by a closed pipe",
@@ -130,7 +130,7 @@ BREAKINGS = {
             "cli/run.py",
             "            output.message(text.conflicts(error.report, os.getcwd(), error.hint))\n        return RUN_FAILED",
             "            output.message(text.conflicts(error.report, os.getcwd(), error.hint))\n        return 1",
-            [_RUN + "test_125_conflict"],
+            [_RUN + "test_a_stranger_on_the_port"],
         ),
         Breaking(
             "the command has Python's locale",
@@ -152,7 +152,7 @@ BREAKINGS = {
             "api/run.py",
             'if port.verdict in ("conflict", "unavailable") and not port.optional)',
             'if port.verdict == "unavailable" and not port.optional)',
-            [_RUN + "test_125_conflict"],
+            [_RUN + "test_a_stranger_on_the_port"],
         ),
     ),
 }

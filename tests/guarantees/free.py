@@ -83,7 +83,7 @@ BREAKINGS = {
             "leases/hold.py",
             "_close_others({*kept, writer, watched})",
             "_close_others({writer, watched})",
-            ["system/test_hold.py::test_the_command"],
+            ["system/test_hold.py::test_the_same_for_portguard_run"],
         ),
         Breaking(
             "the hold is IPv6's alone",

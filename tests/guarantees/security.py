@@ -1,4 +1,4 @@
-"""Bugs by what SECURITY.md says that nobody gets, and that portguard never does; some of them break a promise as well."""
+"""Bugs by what SECURITY.md says that no one gets, and that portguard never does; some of them break a promise as well."""
 
 from __future__ import annotations
 

@@ -55,7 +55,7 @@ def promises() -> list[Promise]:
 
 
 def refusals() -> Iterator[str]:
-    """Yield what SECURITY.md says that nobody gets, and what portguard never does, as the table calls it."""
+    """Yield what SECURITY.md says that no one gets, and what portguard never does, as the table calls it."""
     for row in re.findall(r"^\| (an? .*?) \|.*?\| (.*?) \|$", SECURITY, re.MULTILINE):
         who = re.split(r"[:,]| of ", row[0])[0]
         yield from (f"{who}: {what}" for what in row[1].split(", "))
@@ -73,7 +73,7 @@ def test_every_promise_has_a_breaking() -> None:
 
 
 def test_every_refusal_has_a_breaking() -> None:
-    """The same for what SECURITY.md says that nobody gets, and for what portguard never does."""
+    """The same for what SECURITY.md says that no one gets, and for what portguard never does."""
     words = list(refusals())
     assert len(words) >= 20
     assert [known for known in words if not any(known.startswith(key) for key in security.BREAKINGS)] == []

@@ -224,7 +224,7 @@ def take(place: Path) -> list[int]:
 
 
 def test_64_processes_take_192_numbers_at_once_and_none_twice(tmp_path: Path) -> None:
-    """On a store that nobody has made yet, every checkout asked for by two processes: the same answer, 0 duplicates."""
+    """On a store that no one has made yet, every checkout asked for by two processes: the same answer, 0 duplicates."""
     places = projects(tmp_path, 64)
     # What is loaded here need not be loaded by every child.
     env(isolated=True, cwd=str(places[0]), environ={**os.environ, "PORTGUARD_STATE_DIR": str(tmp_path / "other")})
@@ -340,7 +340,7 @@ def test_an_orphan_of_a_killed_process_is_in_nobody_s_way(tmp_path: Path) -> Non
 
 
 def ask_while_it_is_assigned(before: Sequence[Assignment]) -> tuple[str, str]:
-    """Assign a port while somebody waits who asks for just that one; return what that one is told."""
+    """Assign a port while someone waits who asks for just that one; return what that one is told."""
     if before:
         save(state_directory(), *before, host=kernel.machine_key())
     with locked(str(state_directory()), kernel.host_key()):
@@ -354,7 +354,7 @@ def ask_while_it_is_assigned(before: Sequence[Assignment]) -> tuple[str, str]:
 @pytest.mark.needs("netns")
 @pytest.mark.parametrize("before", [(), (example(61_001, "db"),)], ids=["the first", "another one"])
 def test_a_number_that_is_assigned_while_somebody_waits_is_not_given(before: Sequence[Assignment]) -> None:
-    """Whoever asks and has to wait for the lock is not given what became a checkout's own meanwhile."""
+    """Anyone who asks and has to wait for the lock is not given what became a checkout's own in the meantime."""
     told, why = run_in_netns(ask_while_it_is_assigned, before)
     assert (told, "1 assigned\n" in why) == ("", True), why
 
@@ -393,7 +393,7 @@ def take_from_six(path: Path) -> tuple[dict[str, list[int]], str]:
 def test_numbers_of_what_is_gone_are_taken_back_only_when_none_are_left(tmp_path: Path) -> None:
     """Six numbers: two checkouts have all; one gone, it keeps its three until a third needs them; a fourth gets none.
 
-    Whoever is still there keeps its own, and the failure changes nothing.
+    Anyone who is still there keeps its own, and the failure changes nothing.
     """
     found, message = run_in_netns(take_from_six, tmp_path, sysctls=_SIX_LEFT)
     pool = list(range(65_530, 65_536))

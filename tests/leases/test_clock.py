@@ -200,7 +200,7 @@ def test_a_checkout_s_number_outlasts_any_sleep(can_sleep: None, project: Path) 
 
 @pytest.mark.needs("netns")
 def test_a_lease_ends_with_the_boot(tmp_path: Path) -> None:
-    """What was leased for an hour is free after a restart; a table of before is in nobody's way."""
+    """What was leased for an hour is free after a restart; a table of before is in no one's way."""
     port = portguard.free_port(within=_RANGE, ttl=3_600)
     before = restarted(tmp_path)
     assert listed(before=before) == {}
@@ -210,7 +210,7 @@ def test_a_lease_ends_with_the_boot(tmp_path: Path) -> None:
 
 @pytest.mark.needs("netns")
 def test_what_lasts_for_life_ends_with_the_boot_and_a_checkout_s_number_stays(tmp_path: Path, project: Path) -> None:
-    """No process outlives a restart, so nor does its lease, whoever has its pid then; a checkout's number does."""
+    """No process outlives a restart, so nor does its lease, anyone who has its pid then; a checkout's number does."""
     own = own_number(project)
     before = restarted(tmp_path)
     with portguard.hold(within=_RANGE, bound=False) as held:
@@ -221,7 +221,7 @@ def test_what_lasts_for_life_ends_with_the_boot_and_a_checkout_s_number_stays(tm
     assert run("free", "--range", f"{own}-{own}", before=before).returncode == 1
 
 
-# --- a pid is given to somebody else --------------------------------------------------------------
+# --- a pid is given to someone else --------------------------------------------------------------
 
 
 def test_a_pid_that_somebody_else_has_keeps_no_lease(tmp_path: Path) -> None:
@@ -239,7 +239,7 @@ def test_a_pid_that_somebody_else_has_keeps_no_lease(tmp_path: Path) -> None:
         assert set(found.leases()) == {mine}
     assert set(listed()) == {mine}
     assert [is_leased(port) for port in (mine, theirs, nobody)] == [True, False, False]
-    # Its number is declared elsewhere: nobody's rival, and nobody is told to end the wrong process.
+    # Its number is declared elsewhere: no one's rival, and no one is told to end the wrong process.
     (tmp_path / ".git").mkdir()
     (tmp_path / "portguard.toml").write_text(f"[ports]\nmine = {mine}\ntheirs = {theirs}\n")
     done = run("check", "--json", cwd=tmp_path)

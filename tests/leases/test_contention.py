@@ -78,8 +78,8 @@ _KEPT = 4.0  # seconds that one may keep it: a busy machine may take long over a
 
 
 def take_turns(fd: int, turns: int) -> None:
-    """Have the lock for a moment, and hand it to a child, which does the same; in between nobody gets it."""
-    # The one open file is everybody's; whoever asks anew is whom the kernel names.
+    """Have the lock for a moment, and hand it to a child, which does the same; in between no one gets it."""
+    # The one open file is everyone's; anyone who asks anew is whom the kernel names.
     fcntl.flock(fd, fcntl.LOCK_SH if turns % 2 else fcntl.LOCK_EX)
     select.select([], [], [], _TURN)
     if turns > 1:
@@ -88,7 +88,7 @@ def take_turns(fd: int, turns: int) -> None:
 
 @contextlib.contextmanager
 def handed_on() -> Iterator[None]:
-    """Have the lock of the table go from process to process meanwhile."""
+    """Have the lock of the table go from process to process in the meantime."""
     with locked(str(state_directory()), kernel.host_key()):
         pass  # there is one now
     fd = os.open(state_directory() / name_of(kernel.host_key()), os.O_RDWR)

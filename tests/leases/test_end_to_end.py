@@ -39,7 +39,7 @@ def naive_port() -> int:
 
 
 def start(port: int) -> socket.socket | None:
-    """Listen on every IPv4 address as servers do, with SO_REUSEADDR; None where the port is taken."""
+    """Listen on every IPv4 address as servers do, with SO_REUSEADDR; None if the port is taken."""
     try:
         return socket.create_server(("", port))
     except OSError as error:
@@ -115,7 +115,7 @@ class Storm:
 
 
 def reset(*sockets: socket.socket) -> None:
-    """Close without TIME_WAIT, whose ports would be none that anybody may still be given."""
+    """Close without TIME_WAIT, whose ports would be none that anyone may still be given."""
     for sock in sockets:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         sock.close()

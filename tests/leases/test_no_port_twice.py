@@ -1,4 +1,4 @@
-"""Claims about `free`: nobody is given a port that somebody else has an unexpired lease on, whatever is killed."""
+"""Claims about `free`: no one is given a port that someone else has an unexpired lease on, whatever is killed."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def call_command(give: Callable[[int], None]) -> None:
 
 @pytest.mark.slow
 def test_64_processes_that_ask_50_times_each_are_never_given_a_port_twice() -> None:
-    """3,200 calls at the same time, 200 of them by the command, on a store nobody has made yet: 0 duplicates."""
+    """3,200 calls at the same time, 200 of them by the command, on a store no one has made yet: 0 duplicates."""
 
     def work(call: Callable[[Callable[[int], None]], None], report: Callable[[bytes], None]) -> None:
         call(lambda port: report(_RECORD.pack(os.getpid(), port)))
@@ -203,7 +203,7 @@ def command_free(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 @contextlib.contextmanager
 def listening(*ports: int) -> Iterator[None]:
-    """Listen on these ports meanwhile."""
+    """Listen on these ports in the meantime."""
     with contextlib.ExitStack() as stack:
         for port in ports:
             server = stack.enter_context(socket.create_server(("127.0.0.1", port)))
@@ -293,7 +293,7 @@ def test_after_its_time_a_port_can_be_had_again_unless_somebody_listens_on_it() 
 
 
 def take_all_four() -> list[int]:
-    """Take a whole range of four, the same numbers wherever this runs; return none where they are not all to be had."""
+    """Take a whole range of four, the same numbers wherever this runs; return none if they are not all to be had."""
     try:
         ports = portguard.free_ports(4, within=(61_001, 61_004))
     except NoFreePortError:
@@ -338,7 +338,7 @@ def test_leases_end_with_the_boot_they_were_made_in(tmp_path: Path) -> None:
 
 
 def test_unleased_answers_keep_clear_of_what_others_have_leased() -> None:
-    """`--no-lease` promises nothing about later callers, but does not give away what somebody has already."""
+    """`--no-lease` promises nothing about later callers, but does not give away what someone has already."""
     leased = set(portguard.free_ports(200, ttl=_TTL))
     unleased = {port.port for port in itertools.chain(*(free(20, lease=False).ports for _ in range(20)))}
     assert unleased

@@ -47,7 +47,7 @@ def is_given(port: int, inside: Sequence[str] = ()) -> bool:
 
 @contextlib.contextmanager
 def held_for_life(port: int, inside: Sequence[str]) -> Iterator[None]:
-    """Have a process lease the port for its life, and end without giving it back."""
+    """Have a process lease the port for its life, and end without releasing it."""
     with subprocess.Popen(
         [*inside, sys.executable, "-c", _HOLD, str(port)],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd="/",
@@ -75,7 +75,7 @@ def test_what_is_held_outside_is_not_given_inside(world: str) -> None:
 def test_what_is_held_inside_is_not_given_outside(world: str, tmp_path: Path) -> None:
     """Nor the other way round; that its process has ended cannot be seen, and that it lives is held against no check.
 
-    It can be given back.
+    It can be released.
     """
     (port,) = portguard.free_ports(1, within=_RANGE, lease=False)
     with held_for_life(port, WITHOUT[world]):

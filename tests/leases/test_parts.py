@@ -116,7 +116,7 @@ def test_where_the_store_is_on_windows(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_a_directory_is_made_for_this_user_alone(tmp_path: Path) -> None:
-    """The directory is made with those above it; nobody else may look into it, whatever the umask."""
+    """The directory is made with those above it; no one else may look into it, whatever the umask."""
     before = os.umask(0)
     try:
         fd = directory.open_directory(str(tmp_path / "a" / "b"), create=True)
@@ -255,7 +255,7 @@ def test_a_lock_without_a_known_holder(opened: tuple[str, int], monkeypatch: pyt
 
 
 def test_what_cannot_be_locked_is_said_at_once(opened: tuple[str, int], monkeypatch: pytest.MonkeyPatch) -> None:
-    """A file system without locks is no lock of somebody else's: the error comes out, and nothing stays open."""
+    """A file system without locks is no lock of someone else's: the error comes out, and nothing stays open."""
     path, fd = opened
     for number in (errno.ENOLCK, errno.EIO, errno.EACCES):
         monkeypatch.setattr(files, "_try_lock", _raising(number))
@@ -299,7 +299,7 @@ def test_what_cannot_be_told_is_not_nothing(tmp_path: Path) -> None:
         directory.is_there(long)
 
 
-def test_closing() -> None:
+def test_nothing_was_written_through_it_so_nothing_is_lost() -> None:
     """Nothing was written through it, so nothing is lost: not even when the kernel has something to say."""
     fd = os.open(os.devnull, os.O_RDONLY)
     directory.close(-1)
@@ -310,7 +310,7 @@ def test_closing() -> None:
 
 
 def test_a_directory_that_cannot_be_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing stays open of a directory of which nobody can tell whose it is."""
+    """Nothing stays open of a directory of which no one can tell whose it is."""
 
     def fail(_fd: int) -> os.stat_result:
         raise OSError(errno.EIO, os.strerror(errno.EIO))
@@ -416,7 +416,7 @@ def test_a_file_that_was_moved_away_is_opened_anew(
 
 
 def test_a_lock_that_goes_from_hand_to_hand(opened: tuple[str, int], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where others have the lock in turn nobody hangs: it is waited for longer than was said, and not for ever."""
+    """Where others have the lock in turn no one hangs: it is waited for longer than was said, and not for ever."""
     path, fd = opened
     mine = files.open_locked(path, fd, "x", 0.0)
     numbers = itertools.count(1000)
@@ -598,8 +598,8 @@ def test_kinds_that_are_not_known(store: str) -> None:
             assert found.lease(1) == lease(kind=kind)
 
 
-def test_giving_back(store: str) -> None:
-    """Only exactly the lease that was taken is given back; texts, which may be cut, do not count."""
+def test_only_exactly_the_lease_that_was_taken_is_released(store: str) -> None:
+    """Only exactly the lease that was taken is released; texts, which may be cut, do not count."""
     with table_at(store) as found:
         found.write(1, lease(name="x"))
         for other in (
@@ -789,7 +789,7 @@ def no_reason(port: int) -> None:
 
 
 def test_taking(store: str) -> None:
-    """The first candidates that nobody has and nothing is against are leased; all others are counted by reason."""
+    """The first candidates that no one has and nothing is against are leased; all others are counted by reason."""
     told: list[Taken] = []
 
     def odd(port: int) -> str | None:
@@ -824,7 +824,7 @@ def test_taking_for_another(store: str) -> None:
 
 
 def test_too_few_are_none(store: str) -> None:
-    """Where fewer can be had than asked for nothing is leased, and nobody is told."""
+    """Where fewer can be had than asked for nothing is leased, and no one is told."""
     taken = take.take(store, KEY, 3, [5, 6], no_reason, ttl=60, protocols=1, keep=lambda _: pytest.fail("told"))
     assert taken.ports == (5, 6)
     with table.locked(store, KEY) as found:
@@ -859,7 +859,7 @@ def test_choosing_asks_the_store(store: str) -> None:
 
 
 def test_all_or_none_are_written(store: str) -> None:
-    """When one of several ports cannot be stored, those before it are given back, and the error comes out."""
+    """When one of several ports cannot be stored, those before it are released, and the error comes out."""
     with table_at(store) as found:
         limit = 4096 + 65536 * 8 + 512 * 6
         with no_file_beyond(limit), pytest.raises(OSError, match=r"No space left|File too large"):
@@ -868,7 +868,7 @@ def test_all_or_none_are_written(store: str) -> None:
 
 
 def test_an_interrupt_while_writing_leaves_nothing(store: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever is interrupted between two ports, or right after one, has neither."""
+    """Anyone who is interrupted between two ports, or right after one, has neither."""
     real = Table.write
 
     def interrupted(self: Table, port: int, mine: Lease) -> None:
@@ -1020,7 +1020,7 @@ def test_a_line_that_is_one(store: str, line: str) -> None:
         ("", False),
     ],
 )
-def test_headers(store: str, header: str, is_newer: bool) -> None:
+def test_a_newer_version_is_left_alone(store: str, header: str, is_newer: bool) -> None:
     """A newer version is left alone; any other header is damage that costs no number."""
     content = f"{header}\n1\t2\tisolated\tweb\t/a\t/a\t\n".encode()
     save(store)
@@ -1065,7 +1065,7 @@ def test_a_book_without_descriptors(store: str, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_a_book_that_cannot_be_used(store: str) -> None:
-    """A link in its place is not followed; a lock that somebody keeps is waited for no longer than asked."""
+    """A link in its place is not followed; a lock that someone keeps is waited for no longer than asked."""
     save(store, ONE)
     os.rename(f"{store}/{BOOK}", f"{store}/x")
     os.symlink("x", f"{store}/{BOOK}")

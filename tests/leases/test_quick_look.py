@@ -45,7 +45,7 @@ def test_every_lease_is_seen_and_nothing_else(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["link", "fifo", "directory", "a lone end"])
 def test_what_cannot_be_read_may_have_it(tmp_path: Path, kind: str) -> None:
-    """A link, something that is no file, an end that is there in part: judged by who knows how."""
+    """A link, something that is not a file, an end that is there in part: judged by who knows how."""
     path = tmp_path / quick_look.name_of(_KEY)
     if kind == "link":
         path.symlink_to("elsewhere")

@@ -1,6 +1,6 @@
 """Claims about faults of the state directory: for every fault and command the right exit code, and a sentence.
 
-Whatever is the matter, nothing that was stored is changed, no number is printed that is not stored, nobody sees a
+Whatever is the matter, nothing that was stored is changed, no number is printed that is not stored, no one sees a
 traceback, and `check` answers all the same.
 """
 
@@ -38,7 +38,7 @@ Runner = Callable[[Path, tuple[str, ...]], Done]
 
 _TIMEOUT = 60.0
 _AT_ONCE = 9
-_UNKNOWN_USER = 2_000_000_011  # in nobody's user database
+_UNKNOWN_USER = 2_000_000_011  # in no one's user database
 
 
 class World(NamedTuple):
@@ -165,7 +165,7 @@ def contents(*paths: Path) -> list[tuple[object, ...]]:
 
 
 def open_to_all(world: World) -> None:
-    """Let everybody write to the directory."""
+    """Let everyone write to the directory."""
     world.state.chmod(0o777)
 
 
@@ -289,7 +289,7 @@ def small_file_system(world: World, prepare: Callable[[Path], None]) -> Iterator
     ("prepare", "reason"), [(fill, os.strerror(errno.ENOSPC)), (make_read_only, os.strerror(errno.EROFS))]
 )
 def test_a_file_system_that_takes_nothing(world: World, prepare: Callable[[Path], None], reason: str) -> None:
-    """Full or read-only: who has numbers keeps them, nobody gets new ones, the rest goes on."""
+    """Full or read-only: who has numbers keeps them, no one gets new ones, the rest goes on."""
     with small_file_system(world, prepare) as run:
         found = run_all(world, run)
         assert_said(world, found, _NOTHING_NEW, reason, str(world.state), noted=("run, main", "free"))
@@ -309,7 +309,7 @@ def a_link(path: Path) -> None:
 
 
 def a_fifo(path: Path) -> None:
-    """Put a FIFO there that nobody reads or writes."""
+    """Put a FIFO there that no one reads or writes."""
     path.unlink()
     os.mkfifo(path, 0o600)
 
@@ -320,7 +320,7 @@ def another_user_s(path: Path) -> None:
 
 
 def readable_by_all(path: Path) -> None:
-    """Let everybody write to it."""
+    """Let everyone write to it."""
     path.chmod(0o666)
 
 
@@ -357,7 +357,7 @@ def test_assignments_that_cannot_be_trusted(world: World, spoil: Callable[[Path]
 def test_a_lock_of_the_assignments_that_cannot_be_trusted(
     world: World, spoil: Callable[[Path], None], reason: str
 ) -> None:
-    """Only changing needs it: who has numbers keeps them, nobody gets new ones."""
+    """Only changing needs it: who has numbers keeps them, no one gets new ones."""
     spoil(world.files.lock)
     before = contents(world.files.book, world.files.lock)
     assert_said(world, run_all(world, directly), _NOTHING_NEW, reason, str(world.state / "assignments-"))
@@ -398,7 +398,7 @@ def test_a_corrupt_table_is_set_aside(world: World, content: bytes) -> None:
 
 
 def test_corrupt_assignments_are_set_aside(world: World) -> None:
-    """The lines that can be understood are kept, the file as it was as well; nobody's number changes."""
+    """The lines that can be understood are kept, the file as it was as well; no one's number changes."""
     content = b"\xff\xfe\n" + world.files.book.read_bytes().partition(b"\n")[2] + b"half a li"
     world.files.book.write_bytes(content)
     assert_said(world, run_all(world, directly), _EVERYTHING_WORKS)
@@ -422,7 +422,7 @@ def test_nonsense_in_the_place_of_the_assignments(world: World) -> None:
 def test_a_lock_that_nobody_lets_go_of(world: World, which: str) -> None:
     """After some five seconds who must change something gives up, naming the file and the holder; others do not wait.
 
-    `free` says exit 3 where it is the leases' lock: unleased it would give away what somebody is just taking.
+    `free` says exit 3 where it is the leases' lock: unleased it would give away what someone is just taking.
     """
     path: Path = getattr(world.files, which)
     state = str(world.state)

@@ -35,7 +35,7 @@ _TIMEOUT = 60.0
 _HEADER = struct.Struct("<8sII")  # magic, version, reserved
 _TABLE_SIZE = 4_096 + 65_536 * (8 + 512)
 _ASIDE_SIZE = 2**20
-_UNKNOWN_USER = 2_000_000_011  # in nobody's user database
+_UNKNOWN_USER = 2_000_000_011  # in no one's user database
 
 needs = pytest.mark.needs
 
@@ -283,7 +283,7 @@ def table_is_a_dangling_link(path: Path) -> None:
 
 
 def table_is_a_fifo(path: Path) -> None:
-    """Put a FIFO there that nobody reads or writes."""
+    """Put a FIFO there that no one reads or writes."""
     os.mkfifo(path, 0o600)
 
 
@@ -382,7 +382,7 @@ def test_a_damaged_table_is_set_aside_and_a_new_one_works(content: Callable[[], 
 
 @pytest.mark.parametrize("size", [0, 1, 16, _TABLE_SIZE])
 def test_an_unwritten_table_is_a_new_one(size: int) -> None:
-    """Whoever was to write the first header may have been killed before: nothing but zeros is a fresh start."""
+    """Anyone who was to write the first header may have been killed before: nothing but zeros is a fresh start."""
     state_directory().mkdir(mode=0o700)
     table_path().write_bytes(bytes(size))
     table_path().chmod(0o600)
@@ -529,7 +529,7 @@ def test_a_lock_that_nobody_lets_go_of_ends_with_the_name_of_its_holder() -> Non
 
 
 def test_without_a_lease_nobody_waits_for_the_lock() -> None:
-    """`--no-lease` answers while somebody keeps the lock."""
+    """`--no-lease` answers while someone keeps the lock."""
     with stopped_inside(table_locked()):
         started = time.monotonic()
         done = free("--no-lease")
@@ -538,7 +538,7 @@ def test_without_a_lease_nobody_waits_for_the_lock() -> None:
 
 
 def test_the_deadline_is_kept_and_is_no_unusable_store() -> None:
-    """A library caller is told of the timeout and its holder; it is not served a port without a lease."""
+    """A library caller is told about the timeout and its holder; it is not served a port without a lease."""
     with stopped_inside(table_locked()) as pid:
         started = time.monotonic()
         with (
@@ -551,7 +551,7 @@ def test_the_deadline_is_kept_and_is_no_unusable_store() -> None:
 
 
 def test_a_holder_is_only_named_where_the_kernel_names_it(tmp_path: Path) -> None:
-    """Lines of other files, of waiters and of other kinds of locks name nobody; nor does a missing list."""
+    """Lines of other files, of waiters and of other kinds of locks name no one; nor does a missing list."""
     with (tmp_path / "file").open("wb") as file:
         inode = os.fstat(file.fileno()).st_ino
         locks = tmp_path / "locks"
@@ -605,7 +605,7 @@ def _is_open_here(descriptor: str) -> bool:
     return os.path.lexists(f"/proc/self/fd/{descriptor}")
 
 
-# --- answers that nobody gets ---------------------------------------------------------------------
+# --- answers that no one gets ---------------------------------------------------------------------
 
 
 class Unprinted(NamedTuple):
@@ -650,7 +650,7 @@ def print_to_nobody() -> Unprinted:
     ],
 )
 def test_what_cannot_be_printed_is_not_leased(attempt: Callable[[], Unprinted], reason: str) -> None:
-    """Exit 3, one line, and the table has only what it had before: nobody was told of the port."""
+    """Exit 3, one line, and the table has only what it had before: no one was told about the port."""
     kept = portguard.free_port(ttl=600)
     done = attempt()
     assert done.exit_code == 3
@@ -660,7 +660,7 @@ def test_what_cannot_be_printed_is_not_leased(attempt: Callable[[], Unprinted], 
 
 
 def test_who_interrupts_the_answer_leaves_no_lease() -> None:
-    """Ctrl-C while the reader of a full pipe keeps it waiting: exit 130, and the lease is given back."""
+    """Ctrl-C while the reader of a full pipe keeps it waiting: exit 130, and the lease is released."""
     read_end, write_end = os.pipe()
     os.set_blocking(write_end, False)
     with contextlib.suppress(BlockingIOError):

@@ -4,7 +4,7 @@ All tests are imported and measured once; then each mistake is put into the runn
 the tests that pass by there, the quickest first. So a mistake costs milliseconds. (mutmut makes none in tables and in
 decorated functions; cosmic-ray starts pytest anew for each.)
 
-Some are made in the code that ends processes. So all of it runs in a PID namespace, where nobody else is to be hit.
+Some are made in the code that ends processes. So all of it runs in a PID namespace, if no one else is to be hit.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class Made(NamedTuple):
 
 
 def main() -> int:
-    """Make the mistakes, and tell which ones nobody noticed."""
+    """Make the mistakes, and tell which ones no one noticed."""
     parser = argparse.ArgumentParser(prog="python -m tests.mutation", description=__doc__.partition("\n")[0])
     parser.add_argument("files", nargs="*", help="modules of portguard; all subjects without any")
     parser.add_argument("--all", action="store_true", help="make every mistake, not a choice")
@@ -118,7 +118,7 @@ def _modules(path: Path) -> list[Path]:
 
 
 def _make(trial: Trial, file: str, limit: int | None, known: Mapping[Key, str]) -> list[Made]:
-    """Make the mistakes of one file, at most so many, and tell of each that nobody notices and that is not known."""
+    """Make the mistakes of one file, at most so many, and tell of each that no one notices and that is not known."""
     source = (ROOT / file).read_text(encoding="utf-8")
     possible = mutants(source)
     numbers = list(range(len(possible)))

@@ -120,7 +120,7 @@ def in_child(work: Callable[[Callable[[bytes], object]], bytes], deadline: float
     watch = os.pidfd_open(pid)  # what the tests leave behind may keep the pipe open
     answer = b""
     while True:
-        # Slice by slice: when this machine is stopped for a while, that is no time in which the child was silent.
+        # Slice by slice: when this machine is stopped for a while, that is not a time in which the child was silent.
         slices = (select.select([reader, watch], [], [], _SLICE)[0] for _ in range(int(deadline / _SLICE) + 1))
         ready = next(filter(None, slices), [])
         part = os.read(reader, 1 << 16) if reader in ready else b""

@@ -51,12 +51,12 @@ def changes(source: str) -> list[str]:
         ("if sys.platform == 'win32':\n    x = 1", []),
     ],
 )  # fmt: skip
-def test_mistakes(source: str, expected: list[str]) -> None:
+def test_each_kind_of_mistake_is_made_once(source: str, expected: list[str]) -> None:
     """Each kind of mistake is made, once, and what is to be left alone is."""
     assert changes(source) == expected
 
 
-def test_places() -> None:
+def test_a_mistake_is_named_by_its_line_and_its_function() -> None:
     """A mistake is named by its line and its function; those that read alike are counted."""
     source = "class A:\n    def f(self, n=0):\n        return g(n, 1) + g(n, 1)\n"
 
@@ -144,7 +144,7 @@ def test_what_does_not_end_or_fails_is_no_answer() -> None:
 
 
 def test_the_verdict(capsys: pytest.CaptureFixture[str]) -> None:
-    """A mistake that nobody notices fails unless it is accepted; so does a share of less than nine in ten."""
+    """A mistake that no one notices fails unless it is accepted; so does a share of less than nine in ten."""
     noticed = [Made("a.py", Mutant(1, "f", str(number)), True) for number in range(20)]
     lived = Made("a.py", Mutant(2, "f", "lived"), False)
     known = {("a.py", "f", "lived"): "because"}
@@ -174,7 +174,7 @@ def test_what_is_accepted_has_a_reason() -> None:
 
 
 def test_defaults_of_records(module: types.ModuleType) -> None:
-    """The defaults of a record's fields are what the mistake makes them, for whoever has its class."""
+    """The defaults of a record's fields are what the mistake makes them, for anyone who has its class."""
     source = "from portguard._namedtuple import NamedTuple\nclass Pair(NamedTuple):\n    a: int\n    b: bool = False\n"
     exec(source, module.__dict__)
     pair = module.Pair

@@ -26,7 +26,7 @@ _IP_LOCAL_PORT_RANGE = 51
 _DEADLINE = 5.0
 _POLL = 0.001
 _FIN_WAIT_2, _TIME_WAIT = "05", "06"  # include/net/tcp_states.h
-# The other ends of connections; nobody asks for these ports.
+# The other ends of connections; no one asks for these ports.
 _FIRST_PEER = 20001
 _LOOPBACK = {4: "127.0.0.1", 6: "::1"}
 
@@ -146,7 +146,7 @@ class Builder:
         return self._servers[family]
 
     def _deaf_server(self, family: int) -> socket.socket:
-        """Return a listener whose queue is full: it answers nobody."""
+        """Return a listener whose queue is full: it answers no one."""
         if family not in self._deaf:
             kind = socket.AF_INET6 if family == 6 else socket.AF_INET
             server = socket.create_server((_LOOPBACK[family], self._peer_port()), family=kind, backlog=0)

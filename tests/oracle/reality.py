@@ -78,7 +78,7 @@ def try_server(protocol: Protocol, hosts: Iterable[str], port: int) -> Trial:
 
 
 def start(stack: contextlib.ExitStack, protocol: Protocol, addresses: dict[str, bool], port: int) -> str | None:
-    """Start a server that `stack` closes; return the errno's name that stops it, None where nothing does.
+    """Start a server that `stack` closes; return the errno's name that stops it, None if nothing does.
 
     A family that the system lacks is left out where it may be, unless none is left.
     """

@@ -44,7 +44,7 @@ def first_address_decides() -> None:
 
 
 def permission_is_never_missing() -> None:
-    """rules/verdicts.decide: a port that may not be bound is free where nobody has it."""
+    """rules/verdicts.decide: a port that may not be bound is free if no one has it."""
     from portguard.rules import verdicts
 
     right = verdicts.decide

@@ -35,7 +35,7 @@ KINDS: dict[Kind, tuple[Protocol, Cause]] = {
     "accepted": ("tcp", "connection"),  # its listener is gone, as in all that follow
     "close-wait": ("tcp", "connection"),
     "half-closed": ("tcp", "connection"),
-    "fin-wait-2": ("tcp", "connection"),  # nobody's any more
+    "fin-wait-2": ("tcp", "connection"),  # no one's any more
     "time-wait": ("tcp", "time-wait"),
     "outgoing-time-wait": ("tcp", "time-wait"),
     "udp-bound": ("udp", "listener"),
@@ -44,7 +44,7 @@ KINDS: dict[Kind, tuple[Protocol, Cause]] = {
 }
 SIGHTS: tuple[Sight, ...] = ("whole", "no-netlink", "nothing")
 
-# Documentation addresses (RFC 5737, RFC 3849): lo has the first two, nobody the others.
+# Documentation addresses (RFC 5737, RFC 3849): lo has the first two, no one the others.
 GIVEN = ("192.0.2.1", "2001:db8::1")
 NOBODYS = ("198.51.100.7", "2001:db8::7")
 # The process that holds all sockets of a world is called so.

@@ -68,7 +68,7 @@ def test_entry_points_lead_somewhere(built: Mapping[str, Path]) -> None:
     importlib.import_module("portguard.pytest_plugin")
 
 
-def test_metadata(built: Mapping[str, Path]) -> None:
+def test_name_version_licence_and_the_pythons(built: Mapping[str, Path]) -> None:
     """Name, version, licence and the Pythons; the README is the description; four packages are needed."""
     found = metadata(built)
     needed = [text for text in found.get_all("Requires-Dist") or () if "extra ==" not in text]

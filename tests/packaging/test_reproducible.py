@@ -1,4 +1,4 @@
-"""Whoever builds this, wherever and whenever, gets the same bytes."""
+"""Anyone who builds this, wherever and whenever, gets the same bytes."""
 
 from __future__ import annotations
 

@@ -149,7 +149,7 @@ def test_where(source: Source, column: int | None, base: str, properties: dict[s
     assert command.properties == {**properties, "title": "portguard check-listener"}
 
 
-def test_nothing_found() -> None:
+def test_without_findings_there_is_no_line_for_github() -> None:
     """Without findings there is no line for GitHub, and a valid document without results."""
     assert ours.github([], base="/base") == ""
     assert sarif() == (sarif(finding())[0], [])
@@ -216,7 +216,7 @@ def test_a_windows_path_outside_is_a_file_uri() -> None:
     assert result["locations"][0]["physicalLocation"]["artifactLocation"] == {"uri": "file:///D:/a%20b/c.yaml"}
 
 
-def test_the_document() -> None:
+def test_what_code_scanning_reads() -> None:
     """What code scanning reads: driver, rules with descriptions and help, region, message with the next step."""
     driver, (result, unplaced) = sarif(
         finding("db: busy", hint="stop it: kill 7", column=3), finding(source=Source("/base/x", None), id="port-0")
@@ -289,7 +289,7 @@ def test_a_rule_for_every_cause() -> None:
         assert max(len(short), len(why)) <= 1024
 
 
-def test_of_check() -> None:
+def test_what_cannot_be_had_is_told() -> None:
     """What cannot be had is told: as an error, as a warning where it is optional or unknown; free and ours are not."""
     ports = (
         port(),
@@ -327,7 +327,9 @@ def test_of_check() -> None:
         ("usage", "127.0.0.1:99999: no port", ("127.0.0.1:99999: no port", None, None, None)),
     ],
 )
-def test_of_failure(code: str, message: str, expected: tuple[str, str | None, int | None, int | None]) -> None:
+def test_a_configs_mistake_is_told_where_it_stands(
+    code: str, message: str, expected: tuple[str, str | None, int | None, int | None]
+) -> None:
     """A config's mistake is told where it stands; whatever has no place keeps its whole sentence."""
     (found,) = ours.of_failure(code, [message], "hint", "/cwd")
 

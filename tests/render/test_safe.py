@@ -71,7 +71,7 @@ def _assert_safe(text: str, limit: int) -> None:
 @pytest.mark.scaled
 @settings(max_examples=examples(20_000), deadline=None, database=None)
 @given(st.binary(min_size=163, max_size=163).map(_draw))
-def test_safe(drawn: tuple[str, int]) -> None:
+def test_no_control_format_surrogate_or_separating_character(drawn: tuple[str, int]) -> None:
     """No control, format, surrogate or separating character; invertible, hence injective; never longer than asked for.
 
     What is printable ASCII without a backslash stays as it is. A cut keeps whole escapes of the beginning.
@@ -92,7 +92,7 @@ def test_safe(drawn: tuple[str, int]) -> None:
         ("\x1b" * 21, 80),
     ],
 )
-def test_edges(text: str, limit: int) -> None:
+def test_the_same_at_the_edges(text: str, limit: int) -> None:
     """The same at the edges: exactly as long as allowed, one more, and nothing but escapes."""
     _assert_safe(text, limit)
 
@@ -128,7 +128,7 @@ def test_every_forbidden_character() -> None:
         ("[red]::error::%0A$(x)`y`", "[red]::error::%0A$(x)`y`"),
     ],
 )
-def test_spelling(text: str, shown: str) -> None:
+def test_the_escapes_are_spelled_as_documented(text: str, shown: str) -> None:
     """The escapes are spelled as documented, and letters of all scripts are left alone."""
     assert safe(text) == shown
 

@@ -47,7 +47,7 @@ def split(name: str) -> tuple[str, bool]:
 
 
 @pytest.mark.parametrize("row", TABLE.strip().splitlines(), ids=lambda row: row.split()[0])
-def test_table(row: str) -> None:
+def test_the_measured_table_of_overlaps_verbatim(row: str) -> None:
     """The measured table of overlaps, verbatim."""
     name, *expected = row.split()
     holder, holder_v6only = split(name)
@@ -77,7 +77,7 @@ def test_overlap_is_symmetric(first: str, first_v6only: bool, second: str, secon
 
 
 @given(addresses, st.booleans())
-def test_overlaps_itself(address: str, v6only: bool) -> None:
+def test_the_same_address_twice_is_a_conflict(address: str, v6only: bool) -> None:
     """The same address twice is a conflict."""
     assert overlaps(address, address, first_v6only=v6only, second_v6only=v6only)
 
@@ -144,7 +144,7 @@ def test_canonical_ignores_spelling(address: ipaddress.IPv6Address) -> None:
         ("fe80::1%lo", "fe80::1%lo"),
     ],
 )
-def test_canonical_forms(host: str, expected: str) -> None:
+def test_the_form_is_the_one_the_kernel_prints(host: str, expected: str) -> None:
     """The form is the one the kernel prints; mapped addresses are dotted."""
     assert canonical(host) == expected
 
@@ -184,7 +184,7 @@ def test_expand(hosts: list[str]) -> None:
         (["127.0.0.1", "::1"], 80, "127.0.0.1,::1:80-80/tcp"),
     ],
 )
-def test_target(hosts: list[str], last: int | None, expected: str) -> None:
+def test_an_endpoint_in_a_word(hosts: list[str], last: int | None, expected: str) -> None:
     """An endpoint in a word; brackets where the address alone could be read otherwise (RFC 3986)."""
     assert target(hosts, 80, "tcp", last) == expected
 
@@ -230,6 +230,6 @@ def test_sockets_are_ipv6_only_unless_it_is_said() -> None:
         ("fe80::1%eth0", "fe80::2", False),
     ],
 )
-def test_interfaces(first: str, second: str, expected: bool) -> None:
+def test_the_same_address_on_two_interfaces_is_two(first: str, second: str, expected: bool) -> None:
     """The same address on two interfaces is two; one whose interface is not told may be on any."""
     assert overlaps(first, second) is expected

@@ -85,7 +85,7 @@ def test_two_engines(forwarder: str | None, name: str) -> None:
     assert named(match("tcp", "0.0.0.0", 80, running, forwarder=forwarder)) == name
 
 
-def test_forwarders() -> None:
+def test_known_forwarders_are_recognised() -> None:
     """Known forwarders are recognised, also cut as the kernel cuts names; servers are not, and ssh on macOS alone."""
     for name in ("docker-proxy", "dockerd", "conmon", "rootlessport", "com.docker.backend", "com.docker.back",
                  "com.docker.backend.exe", "wslrelay.exe", "pasta.avx2", "rootlesskit", "slirp4netns", "gvproxy",
@@ -120,7 +120,9 @@ def test_by_id_and_address() -> None:
         ({}, (), False),
     ],
 )
-def test_publishes_nothing(more: dict[str, Any], ports: tuple[tuple[str, int, str], ...], expected: bool) -> None:
+def test_only_a_container_that_is_up(
+    more: dict[str, Any], ports: tuple[tuple[str, int, str], ...], expected: bool
+) -> None:
     """Only a container that is up, asks for ports and has none publishes nothing against its will."""
     assert attribution.publishes_nothing(container("a", *ports, **more)) is expected
 
@@ -207,7 +209,7 @@ def test_user_of() -> None:
 
 
 @given(st.text(alphabet=st.characters(codec=None), max_size=200), st.text(alphabet=":/\n0-ab.\x00", max_size=200))
-def test_any_text(first: str, second: str) -> None:
+def test_no_text_makes_the_readers_fail(first: str, second: str) -> None:
     """No text makes the readers fail, and what they return is of the form they promise."""
     for text in (first, second, f"0::/{first}", f"0::/system.slice/{second}.service"):
         found = container_id_of(text)
@@ -230,7 +232,7 @@ def test_any_address(published: str, held: str, port: int) -> None:
     ("address", "expected"),
     [("", True), ("0.0.0.0", True), ("::", True), ("127.0.0.1", False), ("::1", False)],
 )
-def test_wildcards(address: str, expected: bool) -> None:
+def test_a_port_without_an_address(address: str, expected: bool) -> None:
     """A port without an address, or with one that stands for a family, is published on every address."""
     assert Published(address, 80, 80, "tcp").is_wildcard is expected
 
@@ -264,7 +266,7 @@ def test_names_at_their_ends() -> None:
     assert user_of("0::/user@12345678901.service") is None
 
 
-def test_torn_lines() -> None:
+def test_a_line_without_a_path_says_nothing() -> None:
     """A line without a path says nothing, and takes nothing away from one that has said something."""
     assert unit_of("0::/system.slice/web.service\n0:") == ("web.service", False)
     assert unit_of("0:/system.slice/web.service") is None

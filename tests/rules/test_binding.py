@@ -16,7 +16,7 @@ BOTH = Options(reuse_address=True, reuse_port=True)
 
 
 @pytest.mark.parametrize(("protocol", "state"), STATES)
-def test_every_pair(protocol: Any, state: str) -> None:
+def test_sharing_needs_the_same_option_on_both_sides(protocol: Any, state: str) -> None:
     """Sharing needs the same option on both sides: the address's, but for a listener; the port's, of one user."""
     every = (NOTHING, ADDRESS, PORT, BOTH)
     for holder, binder, same_user in itertools.product(every, every, (True, False)):
@@ -61,6 +61,6 @@ def test_what_servers_set() -> None:
         ("", "failed"),
     ],
 )
-def test_outcomes(error: str | None, outcome: str) -> None:
-    """Each error of a bind has its meaning; one that nobody foresaw has none."""
+def test_each_error_of_a_bind_has_its_meaning(error: str | None, outcome: str) -> None:
+    """Each error of a bind has its meaning; one that no one foresaw has none."""
     assert binding.outcome_of(error) == outcome

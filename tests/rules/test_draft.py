@@ -215,7 +215,7 @@ def test_nothing_found() -> None:
 
 
 def test_compose_files_that_cannot_be_read() -> None:
-    """They are named in a comment with the reason, so that the config can be used meanwhile."""
+    """They are named in a comment with the reason, so that the config can be used in the meantime."""
     text = draft([], Stack(("compose.yaml",), (), "compose.yaml:3: bad\nthing"))
 
     assert parsed(text) == Config((), ())
@@ -390,8 +390,8 @@ def test_escapes() -> None:
     assert "#   s?  80/tcp: compose.yaml:3" in text
 
 
-def test_too_much() -> None:
-    """What nobody reads is counted: places, published ports, entries; texts are cut, names that are taken numbered."""
+def test_what_no_one_reads_is_counted() -> None:
+    """What no one reads is counted: places, published ports, entries; texts are cut, names that are taken numbered."""
     places = [Suggestion("a", 80, Source("f" * 300, line)) for line in range(1, 8)]
     text = body(draft(places))
     assert text.startswith("\n# " + ", ".join("f" * 198 + f":{line}" for line in range(1, 6)) + " and 2 more places\n")

@@ -183,7 +183,7 @@ def test_blanked_keeps_the_numbers_of_the_lines(newline: str, bom: str) -> None:
 
 
 def test_blanked_and_owner_of_without_a_block() -> None:
-    """A text without marks is returned as it is, and nobody's."""
+    """A text without marks is returned as it is, and no one's."""
     assert blanked("A=1\r\n\x85B") == "A=1\r\n\x85B"
     assert owner_of("A=1\n") is None
 

@@ -51,7 +51,7 @@ def hint(verdict: str = "conflict", cause: str = "listener", item: Declaration =
         (HELD._replace(owner_status="none-found"), "an unknown process"),
     ],
 )
-def test_owner(holder: Holder, expected: str) -> None:
+def test_an_owner_is_the_first_process_that_started(holder: Holder, expected: str) -> None:
     """An owner is the first process that started, with all pids that fit, or the way in which it is not known."""
     assert explain.owner_of(holder) == expected
 
@@ -72,7 +72,7 @@ def test_owner(holder: Holder, expected: str) -> None:
         ),
     ],
 )
-def test_occupied(changes: dict[str, Any], expected: str) -> None:
+def test_who_has_an_endpoint(changes: dict[str, Any], expected: str) -> None:
     """Who has an endpoint, and how, in a sentence; a container before the process that forwards for it."""
     assert explain.occupied(HELD._replace(processes=(NODE,), **changes)) == expected
 
@@ -192,7 +192,7 @@ LOW = WEB._replace(port=80)
         ),
     ],
 )
-def test_message(found: Callable[[], str], expected: str) -> None:
+def test_each_verdict_and_cause_has_its_sentence(found: Callable[[], str], expected: str) -> None:
     """Each verdict and cause has its sentence."""
     assert found() == expected
 
@@ -269,7 +269,7 @@ OTHERS = HELD._replace(container=CONTAINER)
         ),
     ],
 )
-def test_hint(found: Callable[[], str | None], expected: str | None) -> None:
+def test_each_verdict_and_cause_has_its_next_step(found: Callable[[], str | None], expected: str | None) -> None:
     """Each verdict and cause has its next step; where there is another port, that as well."""
     assert found() == expected
 

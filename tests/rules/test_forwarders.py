@@ -1,4 +1,4 @@
-"""Who forwards for containers: every such program by every name it may have, and nobody else."""
+"""Who forwards for containers: every such program by every name it may have, and no one else."""
 
 from __future__ import annotations
 
@@ -48,12 +48,12 @@ def test_all_of_them() -> None:
         (None, False),
     ],
 )
-def test_names(name: str | None, expected: bool) -> None:
+def test_a_name_counts_whole(name: str | None, expected: bool) -> None:
     """A name counts whole, or cut to exactly the length that Linux (15) or macOS (16) leaves of it."""
     assert is_forwarder(name) is expected
 
 
-def test_ssh() -> None:
+def test_on_macos_ssh_forwards_for_colima() -> None:
     """On macOS ssh forwards for colima; the same name elsewhere, and another name there, do not."""
     assert is_forwarder("ssh", platform="darwin")
     assert not is_forwarder("sshd", platform="darwin")

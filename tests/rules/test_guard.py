@@ -172,7 +172,7 @@ def test_parents_are_asked_first() -> None:
 
 
 def refusal(item: Suspect, caller: Caller = ME, platform: str = "linux") -> tuple[str, str] | None:
-    """Return the whole refusal, None where there is none."""
+    """Return the whole refusal, None if there is none."""
     return refuse(item, caller, 3000, platform=platform)
 
 
@@ -250,7 +250,7 @@ def test_refusals(item: Suspect, expected: tuple[str, str] | None) -> None:
         "xfce4-session",
     ],
 )
-def test_desktops(name: str) -> None:
+def test_none_of_the_desktops_is_ended(name: str) -> None:
     """None of the desktops is ended: everything that its user has open runs in it."""
     assert refusal(suspect(name=name)) == ("the desktop runs in it", BY_HAND)
 
@@ -280,7 +280,7 @@ def test_browsers(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["containerd", "containerd-shim", "containerd-shim-runc-v2", "crio", "podman"])
-def test_engines(name: str) -> None:
+def test_what_runs_containers_is_not_ended(name: str) -> None:
     """What runs containers is not ended: it would take them along."""
     assert refusal(suspect(name=name)) == ("it runs containers", "find the container: docker ps")
 
@@ -315,7 +315,7 @@ def test_by_hand(uids: tuple[int, ...] | None, euid: int | None, command: str) -
     assert found[1] == f"to stop it anyway: {command}"
 
 
-def test_users() -> None:
+def test_whose_a_process_is_decides() -> None:
     """Whose a process is decides, with the reason and the next step; one user of ours among others is not enough."""
     unknown = ("its owner is unknown", "look at it: ps -fp 600")
     caller = ME._replace(uids={1000, 7})
@@ -371,7 +371,7 @@ def test_users() -> None:
     ],
 )
 def test_unknown_owners(status: str, euid: int, expected: tuple[str, str]) -> None:
-    """Why nobody can be ended is said as it is, with where to look."""
+    """Why no one can be ended is said as it is, with where to look."""
     assert owner_is_unknown(status, euid) == expected
 
 
@@ -389,7 +389,7 @@ def test_unknown_owners(status: str, euid: int, expected: tuple[str, str]) -> No
         (None, False),
     ],
 )
-def test_programs(path: str | None, is_refused: bool) -> None:
+def test_a_program_counts_by_the_last_part_of_its_path(path: str | None, is_refused: bool) -> None:
     """A program counts by the last part of its path, also when its file is gone."""
     assert (refusal(suspect(name="x", exe=path)) is not None) is is_refused
 

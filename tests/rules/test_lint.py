@@ -164,7 +164,7 @@ def test_drift_from_dotenv(value: str, expected: tuple[str, str, str] | None) ->
     ],
 )
 def test_drift_from_devcontainer(port: int, host: str | None, is_said: bool) -> None:
-    """A forwarded port that nobody declares is said; what is declared, moved or published in a range is known."""
+    """A forwarded port that no one declares is said; what is declared, moved or published in a range is known."""
     items = lint.findings(
         Facts(
             declared=(declared(port=8070, declared_port=8080),),
@@ -199,7 +199,7 @@ OTHERS = "macOS and Windows (49152-65535)"
         (65535, OTHERS),
     ],
 )
-def test_ephemeral(port: int, systems: str | None) -> None:
+def test_a_number_that_systems_assign_by_themselves_is_said(port: int, systems: str | None) -> None:
     """A number that systems assign by themselves is said, with those that do."""
     what = f"'thing' is on {port}, which {systems} assign to connections by default"
     expected = [("ephemeral", what, "use a number between 1024 and 32767", "thing")]
@@ -207,7 +207,7 @@ def test_ephemeral(port: int, systems: str | None) -> None:
     assert found(declared=(declared(port=port),)) == ([] if systems is None else expected)
 
 
-def test_well_known() -> None:
+def test_below_1024_is_said() -> None:
     """Below 1024 is said, with a number that needs no privileges."""
     assert found(declared=(declared(port=1023),)) == [
         ("well-known", "'thing' is on 1023, below 1024", "use for instance 9023", "thing")
@@ -247,7 +247,7 @@ def test_browser_blocked(item: Declaration, is_said: bool) -> None:
         (published(replicas=3, last_port=8082), None),
     ],
 )
-def test_replicas(item: Declaration, message: str | None) -> None:
+def test_more_replicas_than_published_ports_is_an_error(item: Declaration, message: str | None) -> None:
     """More replicas than published ports is an error; as many is none."""
     hint = f"publish a range of {item.replicas}, or let a proxy publish it once"
 
@@ -291,7 +291,7 @@ def test_empty_variables() -> None:
     assert found(empty=((FILE, "it is empty"),)) == [("empty-variable", "it is empty", None, None)]
 
 
-def test_order() -> None:
+def test_findings_come_by_file_line_rule_and_words_each_once() -> None:
     """Findings come by file, line, rule and words, each once; those of no file first."""
     empty = [(Source(*place), text) for place, text in (
         (("b", 1), "x"), (("a", 2), "x"), (("a", 1), "y"), (("a", 1), "x"), ((None, None), "z"), (("a", 1), "x"),
@@ -309,7 +309,7 @@ def test_order() -> None:
     assert [item.id for item in both] == ["well-known", "wildcard-database"]
 
 
-def test_places() -> None:
+def test_another_declaration_is_named_by_file_and_line() -> None:
     """Another declaration is named by file and line, as far as they are known."""
     later = declared("two", source=Source("z", 9))
 
@@ -330,7 +330,7 @@ def test_what_is_turned_off() -> None:
     assert lint.without(items, {"duplicate": "so", "schema": "so"}) == [items[0], items[2]]
 
 
-def test_exit_codes() -> None:
+def test_errors_fail_warnings_only_under_strict() -> None:
     """Errors fail, warnings only under --strict, nothing never."""
     error, warning = (lint.finding(rule, FILE, "m", "h", "n") for rule in ("replicas", "ephemeral"))
 
@@ -355,7 +355,7 @@ WEB_NAMES = "admin app console dashboard docs frontend http https preview site u
 WEB_PORTS = "80 443 3000 4200 5173 8000 8080 8443"
 
 
-def test_every_database() -> None:
+def test_each_database_is_known_by_its_name() -> None:
     """Each database is known by its name, and by the number that it listens on in its container."""
     rule = ["wildcard-database"]
     for port in map(int, DATABASE_PORTS.split()):

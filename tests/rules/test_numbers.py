@@ -40,7 +40,9 @@ def resolve(
         ({"WEB_PORT": "65535"}, {}, {}, (65535, "WEB_PORT in the environment", "environment")),
     ],
 )
-def test_resolve(environ: Any, dotenv: Any, leased: Any, expected: tuple[int, str | None, str]) -> None:
+def test_the_first_place_that_has_a_value_decides(
+    environ: Any, dotenv: Any, leased: Any, expected: tuple[int, str | None, str]
+) -> None:
     """The first place that has a value decides, and is named; empty values count as none."""
     found = resolve(environ, dotenv, leased)
 
@@ -56,7 +58,7 @@ def test_without_a_variable_nothing_moves() -> None:
 
 
 @pytest.mark.parametrize("value", ["0", "65536", "000080", "8o", "-1", "1.5", "٣", " "])
-def test_no_port(value: str) -> None:
+def test_a_variable_that_holds_no_port_is_said(value: str) -> None:
     """A variable that holds no port is said, with where it is."""
     said = f"WEB_PORT moves 'web', and {value!r} is not a port (1 to 65535)"
 
@@ -81,7 +83,7 @@ def test_no_port_that_is_endless() -> None:
         ({"": "1"}, {}, False),
     ],
 )
-def test_is_explicit(environ: Any, dotenv: Any, expected: bool) -> None:
+def test_a_variable_with_a_value_gives_the_number(environ: Any, dotenv: Any, expected: bool) -> None:
     """A variable with a value gives the number."""
     assert numbers.is_explicit(WEB, environ, dotenv) is expected
 

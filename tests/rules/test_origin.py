@@ -57,7 +57,9 @@ def chain(names: list[str]) -> list[tuple[int, str]]:
 
 
 @pytest.mark.parametrize(("names", "is_service", "text", "comes_back"), CHAINS, ids=str)
-def test_chains(names: list[str], is_service: bool, text: str | None, comes_back: bool | None) -> None:
+def test_each_chain_of_ancestors_gives_its_fragment(
+    names: list[str], is_service: bool, text: str | None, comes_back: bool | None
+) -> None:
     """Each chain of ancestors gives its fragment, and whether the process would come back."""
     found = classify(chain(names), is_service=is_service)
 
@@ -78,7 +80,7 @@ def test_user_s_systemd() -> None:
     assert adopted.kind == "orphan"
 
 
-def test_macos() -> None:
+def test_on_macos_launchd_both_starts_and_adopts() -> None:
     """On macOS launchd both starts and adopts: it is named, and nothing is said of coming back."""
     found = classify([(9, "node"), (1, "launchd")], platform="darwin")
 
@@ -116,7 +118,7 @@ def test_titles_with_anything_behind(title: str, rest: str) -> None:
     [(None, None), ("no", False), ("", False), ("always", True), ("unless-stopped", True), ("on-failure", None),
      ("on-success", True), ("on-abort", None), ("nonsense", None)],
 )  # fmt: skip
-def test_restart_policies(policy: str | None, expected: bool | None) -> None:
+def test_the_policies_of_systemd_and_docker(policy: str | None, expected: bool | None) -> None:
     """The policies of systemd and docker, and what each means for a process that is ended."""
     assert will_come_back(policy) is expected
 
@@ -137,7 +139,7 @@ def test_restart_policies(policy: str | None, expected: bool | None) -> None:
         (["x", "sh", "launchd"], ("shell", "sh", "started from sh")),
     ],
 )
-def test_origins(names: list[str], expected: tuple[str, str, str]) -> None:
+def test_each_kind_of_beginning_has_its_word_and_its_sentence(names: list[str], expected: tuple[str, str, str]) -> None:
     """Each kind of beginning has its word and its sentence."""
     found = classify(chain(names))
 
@@ -204,7 +206,7 @@ def test_where_the_kernel_put_it() -> None:
         (None, None),
     ],
 )
-def test_kinds(name: str | None, expected: str | None) -> None:
+def test_a_names_kind_is_told_whole(name: str | None, expected: str | None) -> None:
     """A name's kind is told whole, with a title behind it, or cut at 15 bytes as Linux does; never by less."""
     assert kind_of(name) == expected
 

@@ -65,7 +65,9 @@ def test_services_unknown() -> None:
         ("plain", Container("docker", ID, ""), True, f"docker stop {ID[:12]}"),
     ],
 )
-def test_command(relation: ownership.Relation, found: Container, has_compose: bool, expected: str) -> None:
+def test_each_relation_has_its_command(
+    relation: ownership.Relation, found: Container, has_compose: bool, expected: str
+) -> None:
     """Each relation has its command; without the compose plugin the container is stopped by name."""
     assert ownership.command(relation, found, 8080, has_compose=has_compose) == expected
 
@@ -147,7 +149,7 @@ def test_why(relation: ownership.Relation, found: Container, expected: str) -> N
     ],
 )
 def test_command_of_what_compose_would_not_know(relation: ownership.Relation, found: Container, expected: str) -> None:
-    """Where compose cannot be told by checked words, the container itself is stopped; where none is known, found."""
+    """Where compose is unknown by checked words, the container itself is stopped; where none is known, found."""
     assert ownership.command(relation, found, 80, has_compose=True) == expected
 
 

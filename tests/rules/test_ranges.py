@@ -23,7 +23,7 @@ def test_bad_ports() -> None:
 @pytest.mark.parametrize(
     ("port", "expected"), [(9, False), (10, True), (15, True), (20, True), (21, False), (30, True), (31, False)]
 )
-def test_contains(port: int, expected: bool) -> None:
+def test_ranges_include_both_of_their_ends(port: int, expected: bool) -> None:
     """Ranges include both of their ends."""
     assert ranges.contains([(10, 20), (30, 30)], port) is expected
     assert ranges.contains([], port) is False

@@ -58,7 +58,7 @@ THEIR_OWN = {
     ],
 )
 def test_names_people_ask_for(port: int, tcp: str | None, udp: str | None) -> None:
-    """The numbers that lists get wrong (143 is IMAP, HTTPS is 443) and those that everybody uses are right."""
+    """The numbers that lists get wrong (143 is IMAP, HTTPS is 443) and those that everyone uses are right."""
     found = services.service_of(port)
     assert (found.tcp, found.udp) == (tcp, udp)
 

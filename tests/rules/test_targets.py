@@ -32,7 +32,7 @@ EXAMPLES = "write for instance 3000, 53/udp, 127.0.0.1:5432, [::1]:5432"
         ("[127.0.0.1]:80", 80, "tcp", "127.0.0.1"),
     ],
 )
-def test_ports(text: str, port: int, protocol: Any, host: str) -> None:
+def test_a_number_an_address_a_protocol(text: str, port: int, protocol: Any, host: str) -> None:
     """A number, an address, a protocol: each means what it says, and the rest is every address and TCP."""
     expected = Declaration(text, port, port, Source(None, None), (protocol,), (host,), is_ad_hoc=True)
 
@@ -82,7 +82,7 @@ def test_names(text: str, expected: tuple[str, str | None]) -> None:
         (":80", "':80': '' is not an address", "write 127.0.0.1:PORT, *:PORT or localhost:PORT"),
     ],
 )
-def test_mistakes(text: str, message: str, hint: str | None) -> None:
+def test_what_means_nothing_is_said_to_mean_nothing(text: str, message: str, hint: str | None) -> None:
     """What means nothing is said to mean nothing, with how to write what was meant."""
     with pytest.raises(UsageError) as raised:
         targets.parse_target(text)
@@ -111,7 +111,7 @@ def test_mistakes(text: str, message: str, hint: str | None) -> None:
         ("W" * 65, False, True, False),
     ],
 )
-def test_words(text: str, name: bool, service: bool, variable: bool) -> None:
+def test_what_may_name_a_declaration_a_compose_service(text: str, name: bool, service: bool, variable: bool) -> None:
     """What may name a declaration, a compose service, or a variable."""
     found = targets.is_name(text), targets.is_service(text), targets.is_variable(text)
 
@@ -176,7 +176,9 @@ def test_select(names: list[tuple[str, Any]], expected: list[tuple[str, tuple[st
         (ITEMS, "web", "udp", "'web' is declared for tcp, not udp", None),
     ],
 )
-def test_select_nothing(items: list[Declaration], name: str, protocol: Any, message: str, hint: str | None) -> None:
+def test_a_name_that_is_not_there(
+    items: list[Declaration], name: str, protocol: Any, message: str, hint: str | None
+) -> None:
     """A name that is not there, or not for that protocol, is an error that names what is there."""
     with pytest.raises(UsageError) as raised:
         targets.select(items, [(name, protocol)], "x.toml")

@@ -105,7 +105,9 @@ def test_busy_is_never_free(cause: str, is_table_read: bool, is_ours: bool, stri
         (("*",), {"0.0.0.0": "no-permission", "::": "no-permission"}, "no-permission"),
     ],
 )
-def test_combine(hosts: tuple[str, ...], outcomes: dict[str, Outcome], expected: Outcome) -> None:
+def test_one_busy_address_makes_the_declaration_busy(
+    hosts: tuple[str, ...], outcomes: dict[str, Outcome], expected: Outcome
+) -> None:
     """One busy address makes the declaration busy; a missing family excuses only "*" and "localhost"."""
     assert verdicts.combine(hosts, outcomes) == expected
 
@@ -194,7 +196,7 @@ def report(verdict: Verdict, *, optional: bool = False) -> PortReport:
         ([report("unknown", optional=True)], True, 0),
     ],
 )
-def test_exit_code(found: list[PortReport], strict: bool, code: int) -> None:
+def test_no_beats_unknown_unknown_fails_only_under_strict(found: list[PortReport], strict: bool, code: int) -> None:
     """No beats unknown, unknown fails only under --strict, and optional never fails."""
     assert verdicts.exit_code(found, strict=strict) == code
 
@@ -252,7 +254,7 @@ def test_hint_without_permission(first: int, step: str) -> None:
 
 
 def test_every_errno_has_an_outcome() -> None:
-    """What a bind may say is an outcome; what nobody foresaw could not be told."""
+    """What a bind may say is an outcome; what no one foresaw is unknown."""
     assert binding.outcome_of(None) == "free"
     assert binding.outcome_of("EADDRINUSE") == "busy"
     assert binding.outcome_of("EACCES") == "no-permission"
@@ -284,7 +286,7 @@ def test_the_worst_code_wins() -> None:
         ("udp", "listen", "connection"),
     ],
 )
-def test_causes(protocol: Any, state: str, cause: str) -> None:
+def test_a_sockets_state_is_the_cause(protocol: Any, state: str, cause: str) -> None:
     """A socket's state is the cause; a UDP socket without a peer is what a listener is for TCP."""
     assert verdicts.cause_of(protocol, state) == cause
 
@@ -299,7 +301,7 @@ def test_connections_that_are_not_ipv6_only() -> None:
 
 
 def test_duplicates_are_told_to_both() -> None:
-    """Who claims an overlapping endpoint is told of the others, by name and protocol; nobody else is told anything."""
+    """A declaration that overlaps others lists them by name and protocol; one that does not lists none."""
     one = declaration(name="one")
     two = declaration(name="two", hosts=("127.0.0.1",), protocols=("udp", "tcp"))
     three = declaration(name="three", hosts=("127.0.0.2",))

@@ -40,7 +40,7 @@ def row(address: str, state: str = "listen", *, protocol: Any = "tcp", v6only: b
         (row("fe80::2%eth1"), "fe80::1%2", False),
     ],
 )
-def test_serves(socket: Socket, address: str, expected: bool) -> None:
+def test_only_what_listens_udp(socket: Socket, address: str, expected: bool) -> None:
     """Only what listens (UDP: is bound, without a peer) where it takes what is sent to the address serves it."""
     assert waiting.serves(socket, address) is expected
 

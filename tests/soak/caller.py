@@ -33,7 +33,7 @@ _STEP = 0.05  # seconds
 
 
 class Place(NamedTuple):
-    """Where a caller works: checkouts of its own and of everybody, a directory; until when (`time.monotonic`).
+    """Where a caller works: checkouts of its own and of everyone, a directory; until when (`time.monotonic`).
 
     It is the one with the number `turn` of `turns` of its kind.
     """
@@ -70,7 +70,7 @@ class Caller(ABC):
         """Give back what is kept."""
 
     def live(self) -> Story:
-        """Do first what falls to this caller, so that all is done by somebody, then anything until the time is up."""
+        """Do first what falls to this caller, so that all is done by someone, then anything until the time is up."""
         things = self.things()
         try:
             for thing in things[self.place.turn :: self.place.turns]:
@@ -113,7 +113,7 @@ class Caller(ABC):
                 self.kept[port] = len(self.grants) - 1
 
     def let_go(self, ports: Sequence[int]) -> None:
-        """Note that ports that are kept, and must still be this caller's, may be anybody's from now on."""
+        """Note that ports that are kept, and must still be this caller's, may be anyone's from now on."""
         for port in ports:
             index = self.kept.pop(port)
             lease = leased(port)

@@ -118,7 +118,7 @@ class Commander(Caller):
         self._given([int(line) for line in done.out.split()], done, ttl, count)
 
     def free_held(self) -> None:
-        """Ask for a port that is kept bound; it comes back by itself, or, if it is for long, is given back at once."""
+        """Ask for a port that is kept bound; it comes back by itself, or, if it is for long, is released at once."""
         ttl = self.random.choice((*SHORT, LONG))
         done = self.command("free --hold", "free", "--hold", ttl, "--json", may_cut=ttl != LONG)
         ports = [port["port"] for port in json.loads(done.out)["data"]["ports"]] if done.out else []
@@ -126,7 +126,7 @@ class Commander(Caller):
         self._give_back([port for port in ports if port in self.kept])
 
     def keep(self) -> int | None:
-        """Return a port that is this caller's for long, None when it got none."""
+        """Return a port that is this caller's for long, None if it got none."""
         if not self.kept:
             done = self.command("free", "free", "--ttl", LONG, may_cut=False)
             self._given([int(line) for line in done.out.split()], done, LONG, 1)
@@ -147,7 +147,7 @@ class Commander(Caller):
             if done.is_whole:
                 self.expect(done.code == 0, f"what is leased could not be given back: {done}")
                 return
-            # What was given back before it was cut off may belong to somebody else by now.
+            # What was released before it was cut off may belong to someone else by now.
             ports = [port for port in ports if self.is_mine(port)]
 
     # ------------------------------------------------------------ servers
@@ -173,7 +173,7 @@ class Commander(Caller):
                 self.expect_ended(pid, port, is_freed=done.code == 0)
 
     def idle(self) -> None:
-        """Ask about a port of this caller where nobody listens."""
+        """Ask about a port of this caller if no one listens."""
         port = self.keep()
         if port is None:
             return
@@ -194,7 +194,7 @@ class Commander(Caller):
         self.command("run own", *_RUN, allowed=(_RUN_CODE,), cwd=self.place.own)
 
     def shared(self) -> None:
-        """Ask for the numbers of a worktree that is everybody's, where something may run."""
+        """Ask for the numbers of a worktree that is everyone's, where something may run."""
         checkout = self.random.choice(self.place.shared)
         self._env(checkout)
         self.command("check shared", "check", allowed=(0, 1), cwd=checkout)
@@ -205,7 +205,7 @@ class Commander(Caller):
             self.numbers.append(Numbers(str(checkout), _numbers(done), done.first, done.last))
 
     def shared_run(self) -> None:
-        """Run a server in a worktree that is everybody's: refused only when somebody else runs one."""
+        """Run a server in a worktree that is everyone's: refused only when someone else runs one."""
         checkout = self.random.choice(self.place.shared)
         done = self.command("run shared", *_RUN, allowed=(_RUN_CODE, _REFUSED), cwd=checkout)
         is_refused = done.code == _REFUSED and done.is_whole

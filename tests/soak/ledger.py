@@ -25,7 +25,7 @@ class Call(NamedTuple):
 
 
 class Grant(NamedTuple):
-    """A port that was given at some time from `first` to `last`, to nobody else before `until` (milliseconds)."""
+    """A port that was given at some time from `first` to `last`, to no one else before `until` (milliseconds)."""
 
     port: int
     first: float
@@ -123,7 +123,7 @@ def duplicates(grants: Iterable[Grant]) -> list[tuple[Grant, Grant]]:
 
 
 def needless_refusals(runs: Sequence[Run]) -> list[Run]:
-    """Return the commands that were not run although nobody ran another one in that checkout meanwhile."""
+    """Return the commands that were not run although no one ran another one in that checkout in the meantime."""
     return [
         run
         for run in runs

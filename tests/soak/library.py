@@ -41,7 +41,7 @@ class Reader(Caller):
         return story if before == after else story._replace(wrong=(*story.wrong, f"it had open {before}, has {after}"))
 
     def call(self, kind: str, ask: Callable[[], T]) -> T | None:
-        """Call the library, and note how it went; None when the store's lock could not be had in time."""
+        """Call the library, and note how it went; None if the store's lock could not be had in time."""
         began = time.monotonic()
         answer: T | None = None
         try:
@@ -89,7 +89,7 @@ class Reader(Caller):
         self.call("hold, async", lambda: asyncio.run(both()))
 
     def _own(self, ports: Sequence[int], first: int) -> None:
-        """Note held ports, which nobody can bind without SO_REUSEADDR; from then on they may be anybody's."""
+        """Note held ports, which no one can bind without SO_REUSEADDR; from then on they may be anyone's."""
         self._given(ports, first, FOR_EVER)
         for port in ports:
             with socket.socket() as sock:
@@ -128,7 +128,7 @@ class Reader(Caller):
         self.expect_ended(pid, port, is_freed=status == "freed")
 
     def idle(self) -> None:
-        """Ask about a port of this caller where nobody listens."""
+        """Ask about a port of this caller if no one listens."""
 
         def ask() -> None:
             first = now()

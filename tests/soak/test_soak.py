@@ -53,7 +53,7 @@ def test_everything_at_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
 
 
 def test_port_of_two_is_noticed() -> None:
-    """Whoever was first: two that have a port at a time are found, one after the other are not."""
+    """Anyone who was first: two that have a port at a time are found, one after the other are not."""
     first = Grant(61_000, 10, 20, 100)
     apart = [first, Grant(61_000, 100, 100, 200), Grant(61_000, 0, 0, 10), Grant(61_001, 50, 50, 60)]
     assert duplicates(apart) == []
@@ -63,7 +63,7 @@ def test_port_of_two_is_noticed() -> None:
 
 
 def test_needless_refusal_is_noticed() -> None:
-    """A command that was refused while nobody else ran one in that very checkout."""
+    """A command that was refused while no one else ran one in that very checkout."""
     alone = Run("/shop", 10, 20, is_refused=True)
     others = [Run("/blog", 10, 20, is_refused=False), Run("/shop", 0, 9, is_refused=False)]
     assert needless_refusals([alone, *others]) == [alone]
@@ -80,7 +80,7 @@ def test_forgotten_leases_are_noticed(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 def leave_behind() -> tuple[list[str], list[str], int]:
-    """Leave a lease that nobody was told of, a process, and with it a socket; return what is said, and the port."""
+    """Leave a lease that no one was told about, a process, and with it a socket; return what is said, and the port."""
     used = sockets()
     port = portguard.free_port()
     with socket.socket() as sock:
@@ -93,7 +93,7 @@ def leave_behind() -> tuple[list[str], list[str], int]:
 
 
 def test_what_is_left_is_noticed() -> None:
-    """A lease that nobody was told of, a process, a socket that is bound and does not listen."""
+    """A lease that no one was told about, a process, a socket that is bound and does not listen."""
     leased, left, port = run_in_netns(leave_behind)
     assert [what.partition(" is ")[0] for what in leased] == [f"port {port}"]
     assert [what.split()[0] for what in left] == ["process", "port", "there", "port"]

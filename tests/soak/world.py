@@ -52,7 +52,7 @@ def soak(commanders: int, readers: int, seconds: float, place: Path) -> Result:
 
 
 def _worktrees(place: Path, callers: int) -> tuple[list[Path], tuple[Path, ...]]:
-    """Make a repository and worktrees of it, one for every caller; others are everybody's, and the main one is."""
+    """Make a repository and worktrees of it, one for every caller; others are everyone's, and the main one is."""
     main = place / "main"
     git("init", "--quiet", main)
     declare_two(main)
@@ -75,7 +75,7 @@ def _read(caller: Caller) -> Story:
 
 
 def _wait_for(callers: Mapping[int, Caller], end: float) -> list[str]:
-    """Wait until all callers have ended, and reap what is left to this process meanwhile; return what was wrong."""
+    """Wait until all callers have ended, reap what is left to this process, and return what was wrong."""
     wrong = []
     left = dict(callers)
     while left:
@@ -152,7 +152,7 @@ def damaged() -> list[str]:
     """Return what is wrong with the files of the store and of the cache, and what is there beside them."""
     table, host = f"leases-{kernel.host_key()}.table", kernel.machine_key()
     tsv = f"assignments-{host}.tsv"
-    # Whoever is killed while saving leaves one file, which the next one replaces.
+    # Anyone who is killed while saving leaves one file, which the next one replaces.
     found = set(os.listdir(state_directory())) - {f"{tsv}.new"}
     wrong = [] if found == {table, tsv, f"assignments-{host}.lock"} else [f"the store consists of {sorted(found)}"]
     if not (state_directory() / table).read_bytes().startswith(b"PORTGRD\0\2\0\0\0"):

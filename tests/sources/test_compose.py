@@ -123,7 +123,7 @@ def test_each_port_knows_its_place(tmp_path: Path) -> None:
         (["compose.yaml", "compose.override.yaml", "compose.override.yml"], ["compose.yaml", "compose.override.yml"]),
     ],
 )
-def test_which_files(names: list[str], used: list[str], tmp_path: Path) -> None:
+def test_the_first_of_the_known_names_wins(names: list[str], used: list[str], tmp_path: Path) -> None:
     """The first of the known names wins, and the first of the override names beside it; others are noted."""
     write(tmp_path, dict.fromkeys(names, "services: {}\n"))
 
@@ -177,7 +177,7 @@ def test_a_compose_file_variable_that_cannot_be_followed(value: str, tmp_path: P
     assert "COMPOSE_FILE" in message
 
 
-def test_named_files(tmp_path: Path) -> None:
+def test_files_that_are_named_are_merged_in_order(tmp_path: Path) -> None:
     """Files that are named are merged in order; the first one's folder is the project's, and has the `.env`."""
     write(
         tmp_path,
@@ -251,7 +251,9 @@ def test_a_broken_env_file(tmp_path: Path) -> None:
         ("8$$7:1", "", {}, None),
     ],
 )
-def test_variables(text: str, dotenv: str, environ: dict[str, str], ports: list[int] | None, tmp_path: Path) -> None:
+def test_ports_may_come_out_of_variables(
+    text: str, dotenv: str, environ: dict[str, str], ports: list[int] | None, tmp_path: Path
+) -> None:
     """Ports may come out of variables, with defaults, from `.env` and from the environment."""
     files = {"compose.yaml": service(text if text.startswith("{") else f'"{text}"'), ".env": dotenv}
     if ports is None:
@@ -329,7 +331,7 @@ YAML = {
 
 
 @pytest.mark.parametrize("name", YAML)
-def test_yaml(name: str, tmp_path: Path) -> None:
+def test_yaml_reads_as_go_yaml_reads_it(name: str, tmp_path: Path) -> None:
     """YAML reads as go-yaml reads it: anchors, merge keys, documents, and no numbers to base 60."""
     text, ports = YAML[name]
 
@@ -477,7 +479,7 @@ INCLUDES: dict[str, tuple[dict[str, str], set[str]]] = {
 
 
 @pytest.mark.parametrize("name", INCLUDES)
-def test_include(name: str, tmp_path: Path) -> None:
+def test_local_projects_may_be_included(name: str, tmp_path: Path) -> None:
     """Local projects may be included, with their own directory and variables."""
     files, expected = INCLUDES[name]
 
@@ -526,7 +528,9 @@ def test_profiles(
         ("network_mode: ${MODE:-bridge}", {1}, None),
     ],
 )
-def test_network_mode(more: str, ports: set[int], note: str | None, tmp_path: Path) -> None:
+def test_a_service_in_another_network_space_publishes_nothing(
+    more: str, ports: set[int], note: str | None, tmp_path: Path
+) -> None:
     """A service in another network space publishes nothing; a note says so, and host networking is recorded."""
     found = one(tmp_path, service("1:1", more=f"    {more}\n"))
 
@@ -548,7 +552,7 @@ def test_network_mode(more: str, ports: set[int], note: str | None, tmp_path: Pa
         ("container_name: one", 1),
     ],
 )
-def test_replicas(more: str, replicas: int | None, tmp_path: Path) -> None:
+def test_a_port_is_needed_once_for_each_replica(more: str, replicas: int | None, tmp_path: Path) -> None:
     """A port is needed once for each replica; a service that is scaled to nothing needs none."""
     found = one(tmp_path, service("1-9:1", more=f"    {more}\n"))
 
@@ -580,7 +584,9 @@ NAMES: list[tuple[str, str, dict[str, str], str | None, str]] = [
 
 
 @pytest.mark.parametrize("row", NAMES, ids=repr)
-def test_name(row: tuple[str, str, dict[str, str], str | None, str], tmp_path: Path) -> None:
+def test_p_compose_project_name_name_the_folder(
+    row: tuple[str, str, dict[str, str], str | None, str], tmp_path: Path
+) -> None:
     """`-p`, COMPOSE_PROJECT_NAME, `name:`, the folder: in this order; the last two are normalised."""
     folder, line, environ, flag, expected = row
 

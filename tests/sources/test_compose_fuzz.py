@@ -47,7 +47,7 @@ def rows(pieces: list[str], count: int) -> list[str]:
 
 
 @pytest.mark.scaled
-def test_random_yaml(tmp_path: Path) -> None:
+def test_20_000_random_texts_as_compose_file(tmp_path: Path) -> None:
     """20,000 random texts as compose file: a project, or our own error with the file's name."""
     path = tmp_path / "compose.yaml"
     read = 0
@@ -64,7 +64,7 @@ def test_random_yaml(tmp_path: Path) -> None:
 
 
 @pytest.mark.scaled
-def test_random_dotenv() -> None:
+def test_20_000_random_texts_as_env() -> None:
     """20,000 random texts as `.env`: assignments with the lines they stand in, or our own error with its line."""
     read = 0
     lines: list[tuple[int, str]] = []

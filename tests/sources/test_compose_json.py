@@ -35,7 +35,7 @@ CONFIG = {
 }
 
 
-def test_config_json() -> None:
+def test_the_model_that_compose_resolved_itself_gives_the_same_records() -> None:
     """The model that compose resolved itself gives the same records."""
     found = compose.from_config_json(json.dumps(CONFIG), working_dir="/srv/app")
 

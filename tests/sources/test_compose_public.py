@@ -420,7 +420,7 @@ def resolve(root: Path, environ: dict[str, str]) -> ComposeProject:
 
 
 @pytest.mark.parametrize("name", SHAPES)
-def test_shape(name: str, tmp_path: Path) -> None:
+def test_the_project_reads_to_the_ports_it_publishes(name: str, tmp_path: Path) -> None:
     """The project reads to the ports it publishes, or is refused with the true place and reason."""
     shape = SHAPES[name]
     for file, text in shape.files.items():

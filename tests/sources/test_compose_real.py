@@ -91,7 +91,7 @@ def _printed(port: Any) -> tuple[str, str, int, str]:
 
 
 def compare(root: Path, number: int, case: Case) -> str | None:
-    """Return how the two differ, unless they do so as explained; None when all is as it should be."""
+    """Return how the two differ, unless they do so as explained; None if all is as it should be."""
     place = root / f"p{number}"
     place.mkdir()
     write(place, case)

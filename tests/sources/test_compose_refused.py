@@ -80,7 +80,7 @@ REFUSED: dict[str, tuple[dict[str, str], str]] = {
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_refused(name: str, tmp_path: Path) -> None:
+def test_what_cannot_be_resolved_is_refused(name: str, tmp_path: Path) -> None:
     """What cannot be resolved is refused, with the place and the reason."""
     files, says = REFUSED[name]
 
@@ -97,7 +97,7 @@ def test_as_many_problems_as_anybody_reads(tmp_path: Path) -> None:
 
 
 def test_a_text_has_bounds_of_its_own() -> None:
-    """Whoever hands the YAML reader or the reader of resolved models more than a file may hold is refused."""
+    """Anyone who hands the YAML reader or the reader of resolved models more than a file may hold is refused."""
     with pytest.raises(ConfigError, match="f: is larger than 1024 KiB"):
         yaml_nodes.parse(b"#" * (yaml_nodes.SIZE_LIMIT + 1), "f")
     with pytest.raises(ConfigError, match="f: is larger than 16384 KiB"):

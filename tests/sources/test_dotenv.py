@@ -95,7 +95,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("text", ROWS)
-def test_values(text: str) -> None:
+def test_a_line_gives_the_value_that_compose_go_gives(text: str) -> None:
     """A line gives the value that compose-go gives."""
     value = assignments(f"A=1\n{text}", {"X": "env"}, keep_unresolved=False).get("K")
 
@@ -103,7 +103,7 @@ def test_values(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", REFUSED)
-def test_refused(text: str) -> None:
+def test_a_line_that_compose_refuses_is_refused(text: str) -> None:
     """A line that compose refuses is refused, with its number and the reason."""
     line, what = REFUSED[text]
     with pytest.raises(DotenvError) as caught:
@@ -134,7 +134,7 @@ def test_the_environment_wins_in_references_and_the_file_keeps_its_own_value() -
     ("written", "empty"), [("${OTHER}", ""), ("$OTHER", ""), ("1$OTHER", "1"), ("${OTHER:+9}", ""), ("${OTHER-}", "")]
 )
 def test_what_cannot_be_resolved_stays_as_written(written: str, empty: str) -> None:
-    """Where nobody gives a variable, the value stays a reference: it must not pass for an answer."""
+    """Where no one gives a variable, the value stays a reference: it must not pass for an answer."""
     assert assignments(f"A={written}")["A"].value == written
     assert assignments(f"A={written}", {"OTHER": ""})["A"].value == empty
     assert assignments(f"A={written}", keep_unresolved=False)["A"].value == empty

@@ -68,7 +68,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("template", RESULTS)
-def test_results(template: str) -> None:
+def test_a_template_gives_what_compose_gos_gives(template: str) -> None:
     """A template gives what compose-go's gives."""
     assert substitute(template, VALUES.get) == RESULTS[template]
 
@@ -101,7 +101,7 @@ def test_names_of_what_was_missing(template: str, names: list[str]) -> None:
         "${U:-x}" * (VALUE_LIMIT // 7) + "y" * 7, "$" * VALUE_LIMIT + "{",
     ],
 )  # fmt: skip
-def test_bounded(template: str) -> None:
+def test_nesting_growth_and_long_lines_cost_less_than_a_second(template: str) -> None:
     """Nesting, growth and long lines cost less than a second; what is too much is refused."""
     values = {"BIG": "x" * (VALUE_LIMIT // 2)}
     started = time.thread_time()
@@ -113,7 +113,7 @@ def test_bounded(template: str) -> None:
 @pytest.mark.scaled
 @settings(max_examples=examples(3_000), deadline=None)
 @given(st.text(alphabet="$${}:-+?AUE1a_ \n", max_size=40))
-def test_any_text(template: str) -> None:
+def test_any_text_is_expanded_or_refused_with_our_own_error(template: str) -> None:
     """Any text is expanded or refused with our own error; without a dollar sign it stays as it is."""
     try:
         result = substitute(template, VALUES.get)

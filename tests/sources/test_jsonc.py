@@ -132,7 +132,7 @@ def test_lines(document: tuple[str, dict[tuple[str | int, ...], int]]) -> None:
         ("[1,\u00a01]", 1, "expecting value"),
     ],
 )
-def test_mistakes(text: str, line: int | None, what: str) -> None:
+def test_what_is_no_json_is_refused(text: str, line: int | None, what: str) -> None:
     """What is no JSON is refused, with the line and the reason."""
     with pytest.raises(SourceError) as caught:
         jsonc.parse(text)

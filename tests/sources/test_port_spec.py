@@ -79,7 +79,7 @@ def test_a_refusal_says_what_is_wrong(text: str, says: str) -> None:
     ("published", "span"),
     [("", None), ("0", None), ("8080", (8080, 8080)), ("8000-8002", (8000, 8002)), ("1-1", (1, 1))],
 )
-def test_bounds(published: str, span: tuple[int, int] | None) -> None:
+def test_nothing_and_0_are_any_free_port(published: str, span: tuple[int, int] | None) -> None:
     """Nothing and 0 are any free port; everything else is a range, perhaps of one."""
     assert bounds(published) == span
 
@@ -94,7 +94,9 @@ def test_bounds(published: str, span: tuple[int, int] | None) -> None:
         ((80, "7-7", "", ""), ("", "7", 80, "tcp")),
     ],
 )
-def test_long_form(parts: tuple[int, str, str, str], mapping: tuple[str, str, int, str]) -> None:
+def test_the_long_forms_parts_are_normalised_like_the_short_ones(
+    parts: tuple[int, str, str, str], mapping: tuple[str, str, int, str]
+) -> None:
     """The long form's parts are normalised like the short one's."""
     assert long_form(*parts) == PortMapping(*mapping)
 
@@ -115,7 +117,7 @@ def test_long_form_refused(parts: tuple[int, str, str, str]) -> None:
 @pytest.mark.scaled
 @settings(max_examples=examples(2_000), deadline=None)
 @given(st.text(alphabet=string.digits + ":-/[].%abtcpu \n٣", max_size=24))
-def test_any_text(text: str) -> None:
+def test_any_text_is_read_to_ports_between_0_and_65535(text: str) -> None:
     """Any text is read to ports between 0 and 65535, or refused with our own error."""
     try:
         mappings = parse(text)

@@ -99,7 +99,7 @@ def test_any_bytes(name: str, content: bytes, folder: Path) -> None:
         ("devcontainer.json", "{\n/*", 2),
     ],
 )
-def test_malformed(name: str, content: str, line: int, tmp_path: Path) -> None:
+def test_what_cannot_be_understood_is_refused_with_its_line(name: str, content: str, line: int, tmp_path: Path) -> None:
     """What cannot be understood is refused with its line."""
     path = tmp_path / name
     path.write_text(content)
@@ -207,7 +207,7 @@ mail: mailcatcher --port ${MAIL_PORT:-1025}
 """
 
 
-def test_processes(suggested: Callable[..., object]) -> None:
+def test_a_number_that_is_named_counts(suggested: Callable[..., object]) -> None:
     """A number that is named counts; $PORT is 5000 and 100 more for every process before, as foreman has it."""
     assert suggested(procfile.read, PROCFILE, "name port env host line") == [
         ("web", 5000, "PORT", "0.0.0.0", 2),
@@ -282,7 +282,7 @@ COMMANDS: dict[str, list[CommandPort]] = {
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_command_lines(command: str) -> None:
+def test_a_port_that_a_command_names_is_found(command: str) -> None:
     """A port that a command names is found, and no other number is taken for one."""
     assert list(command_ports(command, short_for=frozenset(("next", "serve")))) == COMMANDS[command]
 
@@ -294,7 +294,7 @@ def test_without_a_list_every_program_s_short_option_counts() -> None:
     assert command_ports("ssh -p 22 host") == ()
 
 
-def test_scripts(suggested: Callable[..., object]) -> None:
+def test_scripts_give_ports_under_their_names_made_valid(suggested: Callable[..., object]) -> None:
     """Scripts give ports under their names made valid, with their lines; what names no port gives none."""
     content = """{
   "name": "shop",
@@ -319,7 +319,7 @@ def test_scripts(suggested: Callable[..., object]) -> None:
         ("both", 4321, 10, "script both"),
     ]
     assert suggested(package_json.read, "{}", "name") == []
-    moved = '{"scripts": {"dev": "vite --port $PORT"}}'  # which number that is, nobody has said
+    moved = '{"scripts": {"dev": "vite --port $PORT"}}'  # which number that is, no one has said
     assert suggested(package_json.read, moved, "name") == []
 
 

@@ -303,7 +303,7 @@ def test_never_assigned() -> None:
 
 
 def test_never_assigned_when_all_else_is_taken() -> None:
-    """With every other port of the range taken, nobody is assigned the held one: there is none."""
+    """With every other port of the range taken, no one is assigned the held one: there is none."""
 
     def world(is_held: bool) -> dict[str, bool]:
         held = listeners.bind("tcp", HELD) if is_held else []
@@ -389,8 +389,8 @@ def running(cwd: Path) -> Iterator[None]:
 
 
 @pytest.mark.needs("node")
-def test_the_command(tmp_path: Path) -> None:
-    """The same for `portguard run`: held while the command runs, anybody's after it; servers restart beside it."""
+def test_the_same_for_portguard_run(tmp_path: Path) -> None:
+    """The same for `portguard run`: held while the command runs, anyone's after it; servers restart beside it."""
     (tmp_path / "portguard.toml").write_text(f"[ports]\nweb = {HELD}\n")
 
     def world() -> tuple[Tally, Tally, Counter[str], Tally]:

@@ -158,7 +158,7 @@ def test_reused_parent(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "9", "9 (x", "9 (x) S", "9 (x) S 8" + " 0" * 17, "9 (x) S -8 " + "0 " * 20])
-def test_broken_stat(tmp_path: Path, text: str) -> None:
+def test_what_is_no_row_of_numbers_gives_nothing(tmp_path: Path, text: str) -> None:
     """What is no row of numbers gives nothing."""
     (tmp_path / "9").mkdir()
     (tmp_path / "9" / "stat").write_text(text)
@@ -177,7 +177,7 @@ def test_a_ring_of_parents(tmp_path: Path) -> None:
     assert [pid for pid, _ in origin.ancestry(9, proc=str(tmp_path))] == [9, 8]
 
 
-def test_cgroup() -> None:
+def test_the_text_is_the_files() -> None:
     """The text is the file's; of a process that is gone, nothing."""
     assert origin.cgroup_of(os.getpid()) == Path("/proc/self/cgroup").read_text()
     assert origin.cgroup_of(2**30) == ""
@@ -206,7 +206,7 @@ def proxy(*arguments: str) -> Iterator[int]:
 
 
 def free_port() -> int:
-    """Return a port that nobody has; the namespace it is used in is empty anyway."""
+    """Return a port that no one has; the namespace it is used in is empty anyway."""
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
         port: int = sock.getsockname()[1]
@@ -291,7 +291,9 @@ def test_hostile_docker_proxy(tmp_path: Path, name: str, value: str) -> None:
         ("/usr/bin/other", ["-c", ID], None),
     ],
 )
-def test_conmon(tmp_path: Path, program: str, words: list[str], expected: str | None) -> None:
+def test_conmons_container_is_read_from_its_arguments(
+    tmp_path: Path, program: str, words: list[str], expected: str | None
+) -> None:
     """Conmon's container is read from its arguments, and only a full identifier is one."""
     assert origin.served_by(9, "conmon", proc=recorded(tmp_path, program, *words)) == expected
 
@@ -323,7 +325,7 @@ def systemctl(directory: Path, body: str) -> dict[str, str]:
     ],
     ids=str,
 )  # fmt: skip
-def test_systemctl(tmp_path: Path, body: str, expected: units.Unit | None) -> None:
+def test_what_systemctl_says_is_read(tmp_path: Path, body: str, expected: units.Unit | None) -> None:
     """What systemctl says is read; failing, hanging or babbling it costs a second at most and tells nothing."""
     begin = time.monotonic()
 

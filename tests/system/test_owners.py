@@ -1,4 +1,4 @@
-"""Who holds a socket: all its processes, whatever way they came to it, and nobody else."""
+"""Who holds a socket: all its processes, whatever way they came to it, and no one else."""
 
 from __future__ import annotations
 
@@ -289,7 +289,7 @@ def coverage(address: str, v6only: bool) -> set[tuple[int, str]]:
 
 
 def is_in_the_way(listener: Listener, address: str) -> bool:
-    """Whether nobody else can have this address while the listener has its own."""
+    """Whether no one else can have this address while the listener has its own."""
     return any(
         family == other and (one == another or "*" in (one, another))
         for family, one in coverage(listener.address, listener.v6only)
@@ -482,7 +482,7 @@ def test_what_root_opened_for_this_user_is_found_by_this_user() -> None:
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 @pytest.mark.parametrize("find", [owners.find_owners, owners.find_all_owners])
 def test_absent_proc_is_a_failed_lookup(find: Callable[..., descriptors.Owners], tmp_path: Path) -> None:
-    """Without /proc the search says that it failed, instead of that nobody holds the socket."""
+    """Without /proc the search says that it failed, instead of that no one holds the socket."""
     with pytest.raises(LookupFailedError, match=re.escape(str(tmp_path))):
         find({1}, proc=str(tmp_path))
 

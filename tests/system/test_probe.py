@@ -47,7 +47,7 @@ def ask(endpoint: str) -> Answer:
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 @pytest.mark.parametrize("address", ["192.0.2.1", "2001:db8::1", "fe80::1%lo"])
 def test_address_of_another_host(protocol: Protocol, address: str) -> None:
-    """An address that this host does not have is told apart from a busy port, whoever has the port."""
+    """An address that this host does not have is told apart from a busy port, anyone who has the port."""
 
     def answers() -> tuple[str | None, Answer]:
         port = fresh_port()
@@ -72,7 +72,7 @@ def test_link_local_address_without_device(address: str) -> None:
 @pytest.mark.needs("netns")
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 @pytest.mark.parametrize("is_busy", [False, True], ids=["free", "busy"])
-def test_ipv6_disabled(protocol: Protocol, is_busy: bool) -> None:
+def test_without_ipv6_addresses_localhost_and_mean_their_ipv4_half(protocol: Protocol, is_busy: bool) -> None:
     """Without IPv6 addresses "localhost" and "*" mean their IPv4 half, and a literal ::1 is not there."""
 
     def answers() -> dict[str, Answer]:
@@ -245,7 +245,7 @@ def test_windows_asks_exclusively(protocol: Protocol, address: str) -> None:
         (WSAEAFNOSUPPORT, "EAFNOSUPPORT", "no-family"),
     ],
 )
-def test_windows_errors(code: int, name: str, outcome: str) -> None:
+def test_winsocks_numbers_mean_what_the_errno_names_mean(code: int, name: str, outcome: str) -> None:
     """Winsock's numbers mean what the errno names mean, but 10013: an excluded range or an exclusive owner."""
     system = System(windows_error(code))
     error = probe("tcp", "127.0.0.1", 1, platform="win32", new_socket=system.new_socket, between=no_pause)

@@ -94,7 +94,7 @@ def fails_to_start(port: int) -> bool:
 
 
 def connects(port: int) -> bool:
-    """Whether a client meets somebody there."""
+    """Whether a client meets someone there."""
     with socket.socket() as client:
         # Another address than the probed one: a client that is given the probed port would meet itself.
         client.bind(("127.0.0.2", 0))
@@ -190,7 +190,7 @@ def test_single_tries_would_meet() -> None:
 
 
 def ask_for_everything(port: int) -> None:
-    """Ask of a port all that can be asked without ending anybody."""
+    """Ask of a port all that can be asked without ending anyone."""
     for protocol in ("tcp", "udp"):
         portguard.check(f"127.0.0.1:{port}/{protocol}", f"{port}/{protocol}")
         portguard.wait(f"127.0.0.1:{port}/{protocol}", timeout=0.05)

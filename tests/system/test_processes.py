@@ -92,7 +92,7 @@ def odd_processes(directory: Path) -> Iterator[list[int]]:
 
 
 def test_all_processes_of_this_machine_and_odd_ones(tmp_path: Path) -> None:
-    """Names that were cut, titles, removed programs and directories, a zombie, a pid that nobody has: the same."""
+    """Names that were cut, titles, removed programs and directories, a zombie, a pid that no one has: the same."""
     with odd_processes(tmp_path) as pids:
         assert differences() == []
         described = processes.describe_all(pids)
@@ -161,7 +161,7 @@ def test_brief_descriptions_of_this_machine(tmp_path: Path) -> None:
     assert brief == {pid: Process(pid, told.name, told.user, uid=told.uid) for pid, told in whole.items()}
 
 
-def test_users() -> None:
+def test_the_real_effective_and_saved_user_of_a_process() -> None:
     """The real, effective and saved user of a process; None for one that is not there."""
     assert processes.uids_of(os.getpid()) == os.getresuid() == tuple(psutil.Process().uids())
     assert processes.uids_of(1 << 30) is None

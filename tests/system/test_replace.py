@@ -160,7 +160,7 @@ def test_root_leaves_a_file_to_its_owner(everybodys: Path) -> None:
 
 @needs("users", "netns")
 def test_a_group_that_cannot_be_kept_lets_no_other_group_in(everybodys: Path) -> None:
-    """Where the owner may not give the file to its group, the new group gets no more than everybody had."""
+    """Where the owner may not give the file to its group, the new group gets no more than everyone had."""
     os.chown(everybodys, NOBODY, NOBODY)
     for mode, expected in ((0o660, 0o600), (0o664, 0o644), (0o750, 0o700)):
         path = everybodys / f"{mode:o}.env"
@@ -198,7 +198,7 @@ def link_to_itself(path: Path) -> None:
 
 
 def fifo(path: Path) -> None:
-    """Plant a FIFO nobody writes to."""
+    """Plant a FIFO no one writes to."""
     os.mkfifo(path)
 
 
@@ -469,7 +469,7 @@ def change_its_mode(path: Path) -> None:
 
 @pytest.mark.parametrize("act", [append, overwrite, rename_over, remove, swap_for_a_link, change_its_mode])
 def test_a_file_changed_meanwhile_is_not_overwritten(act: Callable[[Path], None], checkout: Path) -> None:
-    """Whatever somebody else does between reading and renaming stays, and running it again is the hint."""
+    """Whatever someone else does between reading and renaming stays, and running it again is the hint."""
     path = checkout / ".env"
     path.write_bytes(OLD)
     after: dict[str, tuple[object, ...]] = {}

@@ -40,7 +40,7 @@ def world() -> Iterator[World]:
 @pytest.mark.parametrize(
     "profile", [pytest.param(one, marks=() if one.is_daily else pytest.mark.slow, id=str(one)) for one in PROFILES]
 )
-def test_every_answer(profile: Profile, world: World, tally: Tally) -> None:
+def test_in_every_profile_each_command_says_what_is_so(profile: Profile, world: World, tally: Tally) -> None:
     """In every profile each command says what is so, as far as it can be seen, and admits the rest."""
     profile.require()
     wrong = wrongs(profile, world)
@@ -159,7 +159,7 @@ def test_users_without_a_number_have_no_name(world: World) -> None:
 
 @pytest.mark.needs("pidns")
 def test_numbers_of_another_namespace_are_not_told(world: World) -> None:
-    """Where /proc numbers processes as we do not, nobody is told to end a number that is another process here."""
+    """Where /proc numbers processes as we do not, no one is told to end a number that is another process here."""
     held = held_by(world, ROOT)
     said = run(world, ROOT, "check", str(held.port), inside=users.WITHOUT["own-proc"]).stdout
     assert str(held.pid) not in said.replace(str(held.port), "")
@@ -193,7 +193,7 @@ def test_bound_and_in_no_table(world: World) -> None:
     [("free", [], 0), ("root's", [], 1), ("privileged", [], 0), ("privileged", ["--strict"], 3)],
 )
 def test_exit_codes_of_the_blind(world: World, name: str, options: list[str], exit_code: int) -> None:
-    """With no table at all, free is 0, busy is 1, and what could not be told fails only under --strict."""
+    """With no table at all, free is 0, busy is 1, and what is unknown fails only under --strict."""
     low = next(held.port for held in world.sockets["here"] if held.port < 1024)
     port = {"free": world.free[0], "root's": held_by(world, ROOT).port, "privileged": low}[name]
     blind: dict[str, Any] = {"inside": users.WITHOUT["proc"], "preexec_fn": users.deny_netlink}

@@ -177,7 +177,7 @@ def sleeper() -> Iterator[subprocess.Popen[bytes]]:
 
 
 def test_nobody_is_taken_for_a_group(sleeper: subprocess.Popen[bytes]) -> None:
-    """0, -1, PID 1, numbers nobody has, and a zombie's are no process that could be signalled."""
+    """0, -1, PID 1, numbers no one has, and a zombie's are no process that could be signalled."""
     handle = signals.take(sleeper.pid)
     assert handle is not None
     os.kill(sleeper.pid, signal.SIGKILL)
@@ -203,8 +203,10 @@ def test_waiting_ends_with_the_process(sleeper: subprocess.Popen[bytes]) -> None
     signals.close([handle])
 
 
-def test_without_pidfds(sleeper: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without pidfds the start time is compared before each signal: a handle of another start hits nobody."""
+def test_without_pidfds_the_start_time_is_compared_before_each_signal(
+    sleeper: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without pidfds the start time is compared before each signal: a handle of another start hits no one."""
     monkeypatch.delattr(os, "pidfd_open")
     handle = signals.take(sleeper.pid)
     assert handle is not None

@@ -201,7 +201,7 @@ def test_v6only_is_told_by_netlink() -> None:
 
 
 @pytest.mark.needs("netns", "ipv6")
-def test_psutil_agrees() -> None:
+def test_elsewhere_than_on_linux_psutil_is_asked() -> None:
     """Elsewhere than on Linux psutil is asked: it names the same addresses and states, and the process."""
 
     def ask() -> list[str]:

@@ -35,7 +35,7 @@ def _missing(*names: str) -> str | None:
 
 
 def _fails(*argv: str) -> str | None:
-    """None when the command succeeds, else what it said."""
+    """None if the command succeeds, else what it said."""
     missing = _missing(argv[0])
     if missing is not None:
         return missing

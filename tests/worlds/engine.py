@@ -79,7 +79,7 @@ def _run(
     timeout: float = _COMMAND_TIMEOUT,
 ) -> subprocess.CompletedProcess[str]:
     """subprocess.run with bytes in and text out; with check, a failure tells what was said."""
-    # Always an input: the clients must never read the terminal of whoever runs the tests.
+    # Always an input: the clients must never read the terminal of anyone who runs the tests.
     done = subprocess.run(
         argv, check=False, env=environ, cwd=cwd, capture_output=True, timeout=timeout, input=data or b""
     )
@@ -134,7 +134,7 @@ def _mount_private(tmp: Path) -> None:
 
 
 def _mount_cgroups() -> None:
-    """Mount the control groups the kernel has, in this mount namespace, where nobody did so before."""
+    """Mount the control groups the kernel has, in this mount namespace, if no one did so before."""
     mounts = Path("/proc/self/mounts").read_text().splitlines()
     if any(line.split()[2] in ("cgroup", "cgroup2") for line in mounts):
         return

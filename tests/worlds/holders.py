@@ -45,7 +45,7 @@ ADDRESSES = (
 
 
 class Held(NamedTuple):
-    """A port that is held: by whom, in the words of `portguard.model.Socket`. `state` is None where nobody has it."""
+    """A port that is held: by whom, in the words of `portguard.model.Socket`. `state` is None if no one has it."""
 
     protocol: Protocol
     state: str | None
@@ -55,7 +55,7 @@ class Held(NamedTuple):
 
     @property
     def is_connection(self) -> bool:
-        """Whether the local address is that of a connection, not one that somebody bound to serve on."""
+        """Whether the local address is that of a connection, not one that someone bound to serve on."""
         return self.state in ("established", "time-wait")
 
     def __str__(self) -> str:

@@ -1,4 +1,4 @@
-"""Private network namespaces: run a Python callable or a command where nobody else's ports are.
+"""Private network namespaces: run a Python callable or a command if no one else's ports are.
 
 Everything here needs root.  A process is only ever ended by its id, and only when this module
 (or something running below a process this module started) started it.
@@ -210,7 +210,7 @@ def _send(descriptor: int, blob: bytes) -> None:
 
 
 def _read_exactly(descriptor: int, count: int, deadline: float) -> bytes | None:
-    """Read count bytes; None when the writer went away first."""
+    """Read count bytes; None if the writer went away first."""
     data = b""
     while len(data) < count:
         left = deadline - time.monotonic()
@@ -307,7 +307,7 @@ def _forked_call(
         os.close(read_end)
         for below in descendants(pid):
             _kill(below)
-        # The child is not reaped yet, so its process group cannot have become anybody else's.
+        # The child is not reaped yet, so its process group cannot have become anyone else's.
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(pid, signal.SIGKILL)
         _kill(pid)

@@ -23,7 +23,7 @@ can_forbid = sys.platform == "linux" and platform.machine() in _SOCKET_CALL
 def forbid(family: int, error: int | None = errno.EAFNOSUPPORT) -> None:
     """Refuse this process and its children sockets of `family` for good; needs root. More can be added later.
 
-    Whoever asks for one is told `error`, or where that is None ended at once.
+    Anyone who asks for one is told `error`, or where that is None ended at once.
     """
     architecture, call = _SOCKET_CALL[platform.machine()]
     steps = (

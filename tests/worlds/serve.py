@@ -61,7 +61,7 @@ def start_all(address: str, port: int, v6only: bool) -> list[ThreadingHTTPServer
 
 
 def say(text: str) -> None:
-    """Answer whoever started this process, at once."""
+    """Answer anyone who started this process, at once."""
     sys.stdout.write(f"{text}\n")
     sys.stdout.flush()
 
@@ -88,7 +88,7 @@ def batch() -> None:
 
 
 def one(address: str, port: str, v6only: str) -> int:
-    """Serve until standard input ends, so that the server never outlives whoever started it."""
+    """Serve until standard input ends, so that the server never outlives anyone who started it."""
     try:
         servers = start_all(address, int(port), v6only == "1")
     except (OSError, OverflowError) as error:

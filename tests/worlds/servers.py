@@ -87,7 +87,7 @@ class _Child:
             raise
 
     def read_line(self, timeout: float) -> str | None:
-        """Read the next line without its end; None when the child closed its output."""
+        """Read the next line without its end; None if the child closed its output."""
         assert self.process.stdout is not None
         deadline = time.monotonic() + timeout
         descriptor = self.process.stdout.fileno()

@@ -62,7 +62,7 @@ class Outside(NamedTuple):
 
 
 class World(NamedTuple):
-    """Networks by name, the sockets that three users hold in each but `elsewhere`, and ports that nobody holds."""
+    """Networks by name, the sockets that three users hold in each but `elsewhere`, and ports that no one holds."""
 
     networks: Mapping[str, netns.PrivateNetns]
     sockets: Mapping[str, tuple[Outside, ...]]
@@ -76,7 +76,7 @@ class World(NamedTuple):
 
 @contextlib.contextmanager
 def hold_sockets(ns: netns.PrivateNetns, low: int) -> Iterator[tuple[Outside, ...]]:
-    """Let root, nobody and another user hold sockets there, root also the privileged port `low`."""
+    """Let root, no one and another user hold sockets there, root also the privileged port `low`."""
     found: list[Outside] = []
     with contextlib.ExitStack() as stack:
         for uid, own in _SOCKETS.items():
@@ -125,7 +125,7 @@ class Profile(NamedTuple):
     """A way to run a Python with less to see, and what can be seen from there.
 
     `enter` runs a command inside, started as root; `denied` are families of sockets, and the errno that asking for one
-    gets (None: whoever asks is killed). `owners` are the statuses of the owners of root's, nobody's and the other
+    gets (None: anyone who asks is killed). `owners` are the statuses of the owners of root's, no one's and the other
     user's sockets, `sibling` that of a server inside, and `is_killable` whether it provably is this user's.
     `is_whole`: every process can be looked into. `has_table`: listening sockets can be listed; `has_netlink`: also
     those that are only bound. `unleased` is why a port is not leased, a part of the note. `is_daily`: looked at every

@@ -35,7 +35,7 @@ def free_port() -> int:
 
 
 def connects(port: int, host: str = "127.0.0.1") -> bool:
-    """Whether somebody listens there."""
+    """Whether someone listens there."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as client:
         client.settimeout(5)
         return client.connect_ex((host, port)) == 0
@@ -63,7 +63,7 @@ def get(port: int) -> bytes:
 
 
 @pytest.mark.parametrize("name", CAPABILITIES)
-def test_probe_answers(name: str) -> None:
+def test_every_probe_says_yes_none_or_gives_a_reason(name: str) -> None:
     """Every probe says yes (None) or gives a reason, and keeps to it."""
     answer = CAPABILITIES[name]()
     assert answer is None or answer
@@ -289,7 +289,7 @@ def _holds_container(engine: Engine) -> str:
 
 
 @needs("docker", "ss")
-def test_docker_engine(tmp_path: Path) -> None:
+def test_a_published_port_is_reachable_inside_only_through_docker_proxy(tmp_path: Path) -> None:
     """A published port is reachable inside only, through docker-proxy; a second project on it fails."""
     with docker_engine(tmp_path) as engine:
         port = engine.ns.call(free_port)

@@ -1,4 +1,4 @@
-"""What other users and sandboxed processes get: a Python run as somebody else, with less of /proc, without netlink."""
+"""What other users and sandboxed processes get: a Python run as someone else, with less of /proc, without netlink."""
 
 from __future__ import annotations
 
@@ -164,7 +164,7 @@ sys.stdin.read()
 
 
 def is_running(pid: int) -> bool:
-    """Whether a process exists; for those of whoever asks, or as root."""
+    """Whether a process exists; for those of anyone who asks, or as root."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
