@@ -160,24 +160,22 @@ class _Check:
 
         hit = [address for address in wanted if outcomes[address] == outcome]
         cause, holders, is_table_read = find_holders(protocol, hit, port)
-        claims: tuple[Claim, ...] = ()
         if outcome == "busy" and cause != "listener" and _has_passed(protocol, hit, port):
-            outcome, cause, holders = "free", "none", ()
-        elif outcome == "no-permission" and cause != "listener":
-            holders = ()
-            is_engine_s = item.is_published or item.service is not None
-            if is_engine_s and is_table_read and cause == "none" and self._engines.is_rootful():
-                from portguard.rules import notes as words  # only when there is something to note
+            return _Finding(port, verdicts.Decision("free", "none"), errors=failed)
+        is_unseen = outcome == "no-permission" and cause != "listener"
+        is_engine_s = item.is_published or item.service is not None
+        if is_unseen and is_engine_s and is_table_read and cause == "none" and self._engines.is_rootful():
+            from portguard.rules import notes as words  # only when there is something to note
 
-                return _Finding(port, verdicts.Decision("free", "none"), notes=(words.published_as_root(),))
-        else:
-            holders, claims = self._explain(item, holders)
-        is_ours = cause == "listener" and self._is_ours(item, holders, claims)
+            return _Finding(port, verdicts.Decision("free", "none"), notes=(words.published_as_root(),))
+        # Without permission, sockets that do not listen explain nothing: the bind would fail without them as well.
+        named, claims = ((), ()) if is_unseen else self._explain(item, holders)
+        is_ours = cause == "listener" and self._is_ours(item, named, claims)
         decision = verdicts.decide(outcome, cause, is_table_read=is_table_read, is_ours=is_ours, strict=self._strict)
         is_no = decision.verdict in ("conflict", "unavailable")
         engines = _Check._engines.peek(self)
         notes = engines.notes(port) if engines is not None and is_no else ()
-        return _Finding(port, decision, holders, claims, failed, notes)
+        return _Finding(port, decision, named, claims, failed, notes)
 
     def _probe_range(self, item: Declaration, protocol: Protocol) -> _Finding:
         """Find as many ports as there are replicas in a published range; the first busy one explains a failure."""

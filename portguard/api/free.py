@@ -33,7 +33,7 @@ from portguard.system import alive, kernel, probe
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import _socket
-    from collections.abc import Callable, Mapping, Sequence, Set
+    from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 
     from portguard.leases.take import Taken
     from portguard.model import Protocol
@@ -272,29 +272,15 @@ def _take(
     cwd: str,
     undo: list[Callable[[], object]],
 ) -> tuple[Taken, StateError | None]:
+    """Return the ports, and why they are not leased although they should be, or None."""
     place: str | None = None
     key = ""
     problem: StateError | None = None
-    wheel = candidates.candidates(pool, int.from_bytes(os.urandom(4), "little"))
     try:
         key = kernel.host_key()
         place = directory.path_of(environ)
         if order.is_leased:
-            there = place
-            bits = sum(PROTOCOL_BITS[protocol] for protocol in set(order.protocols))
-            started = alive.own_start() if order.ttl is None else alive.start_of(os.getpid())
-            taker = Lease(0, os.getpid(), 0, started, kind=order.kind, directory=cwd)
-            taken = take.take(
-                place, key, order.number, wheel, refuse, ttl=order.ttl, protocols=bits, taker=taker,
-                is_alive=alive.may_live, keep=lambda taken: undo.append(lambda: take.release(there, key, taken)),
-            )  # fmt: skip
-            # Among those who see as little it is a lease; anyone who sees more looks into another table.
-            blind = (
-                None
-                if kernel.is_whole(key)
-                else StateError("could not determine the boot and the network namespace without /proc")
-            )
-            return (taken if len(taken.ports) == order.number else taken._replace(lease=None)), blind
+            return _take_leased(order, pool, refuse, place, key, cwd=cwd, undo=undo)
     except LockTimeoutError:
         raise
     except StateError as error:
@@ -302,9 +288,46 @@ def _take(
         for step in undo:  # it may have been written down, and not be sure to stay
             step()
         undo.clear()
-        wheel = candidates.candidates(pool, int.from_bytes(os.urandom(4), "little"))
-    taken = take.choose_unleased(place, key, order.number, wheel, refuse, is_alive=alive.may_live)
+    taken = take.choose_unleased(place, key, order.number, _wheel(pool), refuse, is_alive=alive.may_live)
     return taken, problem if order.is_leased else None
+
+
+def _take_leased(
+    order: _Order,
+    pool: Pool,
+    refuse: Callable[[int], str | None],
+    place: str,
+    key: str,
+    *,
+    cwd: str,
+    undo: list[Callable[[], object]],
+) -> tuple[Taken, StateError | None]:
+    """Do as `_take`, with a lease. Raises StateError if the store is unusable; `undo` then takes it all back."""
+    bits = sum(PROTOCOL_BITS[protocol] for protocol in set(order.protocols))
+    started = alive.own_start() if order.ttl is None else alive.start_of(os.getpid())
+    taken = take.take(
+        place,
+        key,
+        order.number,
+        _wheel(pool),
+        refuse,
+        ttl=order.ttl,
+        protocols=bits,
+        taker=Lease(0, os.getpid(), 0, started, kind=order.kind, directory=cwd),
+        is_alive=alive.may_live,
+        keep=lambda taken: undo.append(lambda: take.release(place, key, taken)),
+    )
+    if len(taken.ports) != order.number:
+        taken = taken._replace(lease=None)
+    # Among those who see as little it is a lease; anyone who sees more looks into another table.
+    is_blind = not kernel.is_whole(key)
+    blind = StateError("could not determine the boot and the network namespace without /proc") if is_blind else None
+    return taken, blind
+
+
+def _wheel(pool: Pool) -> Iterator[int]:
+    """Return the candidates of a pool, from a random one on."""
+    return candidates.candidates(pool, int.from_bytes(os.urandom(4), "little"))
 
 
 def _is_held_now(

@@ -18,7 +18,7 @@ from portguard.model import Socket
 from portguard.rules.targets import parse_port
 from portguard.system import signals, sockets
 from portguard.system.signals import Handle
-from tests.api.servers import Family, server
+from tests.worlds.families import Family, server
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="processes are watched by pidfds here")
 

@@ -23,7 +23,7 @@ from portguard.rules.attribution import Running
 from portguard.rules.guard import Refusal, Suspect
 from portguard.rules.targets import parse_port
 from portguard.system import origin, proc_stat, processes, signals, sockets
-from tests.api.servers import server
+from tests.worlds.families import server
 from tests.worlds.repositories import git
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="processes are watched by pidfds, and found in /proc")

@@ -18,7 +18,7 @@ import pytest
 from portguard.errors import LookupFailedError
 from portguard.system import alive, proc_stat, signals
 from portguard.system.signals import Handle
-from tests.api.servers import server
+from tests.worlds.families import server
 from tests.worlds.processes import eventually
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="processes are watched by pidfds here")

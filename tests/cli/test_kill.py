@@ -18,10 +18,10 @@ from typing import Any
 
 import pytest
 
-from tests.cli.killing import TIMEOUT, Endpoint, Victim, Watched, bystanders, everywhere, kill, run, started, victim
 from tests.conftest import PORTGUARD
 from tests.worlds import capabilities, servers
 from tests.worlds.holders import fresh_port
+from tests.worlds.killing import TIMEOUT, Endpoint, Victim, Watched, bystanders, everywhere, kill, run, started, victim
 from tests.worlds.processes import eventually
 from tests.worlds.repositories import git
 

@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
-from tests.cli.killing import Endpoint, bystanders, kill, run, victim
 from tests.cli.test_run import Terminal, ours
 from tests.conftest import PORTGUARD
 from tests.worlds.holders import fresh_port
+from tests.worlds.killing import Endpoint, bystanders, kill, run, victim
 from tests.worlds.processes import eventually
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="processes are watched by pidfds")
