@@ -10,8 +10,8 @@ import os
 
 from portguard._namedtuple import NamedTuple
 from portguard.errors import LookupFailedError
+from portguard.rules.attribution import sudo_uid
 from portguard.rules.engines import DEFAULT, ENGINES
-from portguard.rules.origin import sudo_uid
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ import os
 from portguard.errors import PortguardError
 from portguard.project.checkout import checkout_of, hash_of, is_in
 from portguard.project.records import directory_of
-from portguard.rules.origin import sudo_uid
+from portguard.rules.attribution import sudo_uid
 from portguard.rules.ownership import OwnStack
 from portguard.system import kernel
 

@@ -14,7 +14,7 @@ from portguard.rules.ranges import decimal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
     from portguard.model import Container
 
@@ -188,6 +188,11 @@ def user_of(cgroup: str) -> int | None:
             if number is not None and part == f"user@{text}.service":
                 return number
     return None
+
+
+def sudo_uid(environ: Mapping[str, str], *, is_root: bool) -> int | None:
+    """Return the user who called us through sudo (sudo(8)); None for no one, and for anyone but root who says so."""
+    return decimal(environ.get("SUDO_UID", ""), _UID_DIGITS) if is_root else None
 
 
 def is_service_name(name: str) -> bool:

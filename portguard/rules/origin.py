@@ -7,14 +7,12 @@ from __future__ import annotations
 
 from portguard._namedtuple import NamedTuple
 from portguard.rules.engines import RUNTIMES
-from portguard.rules.ranges import decimal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
 _COMM_LENGTH = 15  # bytes of a name that Linux keeps
-_UID_DIGITS = 10  # of 32 bits
 
 # fmt: off
 _SHELLS = frozenset((
@@ -158,11 +156,6 @@ def _known_name(raw: str) -> str:
                 if whole.startswith(name):
                     return whole
     return name
-
-
-def sudo_uid(environ: Mapping[str, str], *, is_root: bool) -> int | None:
-    """Return the user who called us through sudo (sudo(8)); None for no one, and for anyone but root who says so."""
-    return decimal(environ.get("SUDO_UID", ""), _UID_DIGITS) if is_root else None
 
 
 def kind_of(name: str | None) -> str | None:

@@ -270,3 +270,14 @@ def test_a_line_without_a_path_says_nothing() -> None:
     """A line without a path says nothing, and takes nothing away from one that has said something."""
     assert unit_of("0::/system.slice/web.service\n0:") == ("web.service", False)
     assert unit_of("0:/system.slice/web.service") is None
+
+
+@pytest.mark.parametrize(
+    ("text", "is_root", "expected"),
+    [("1000", True, 1000), ("4294967295", True, 4294967295), ("1000", False, None), ("", True, None),
+     ("-1", True, None), ("10000000000", True, None), ("٣", True, None), (" 1", True, None)],
+)  # fmt: skip
+def test_the_user_behind_sudo_is_believed_of_root_alone(text: str, is_root: bool, expected: int | None) -> None:
+    """SUDO_UID counts for root, and if it is a decimal number of at most ten digits."""
+    assert attribution.sudo_uid({"SUDO_UID": text}, is_root=is_root) == expected
+    assert attribution.sudo_uid({}, is_root=is_root) is None
