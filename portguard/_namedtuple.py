@@ -3,17 +3,19 @@
 `typing` costs a third of the interpreter's own start, and `collections.namedtuple` compiles a constructor for each of
 the records of `portguard.model`: together as much as half a start, and `check` and `free` run before everything else.
 The classes made here are tuples with the same fields, defaults, `_replace`, comparison and pickling. Type checkers see
-the real one. Nothing else belongs here.
+the real one. Beside it stands `once`, which would cost the import of `functools`. Nothing else belongs here.
 """
 
 from __future__ import annotations
 
-__all__ = ["NamedTuple", "unchecked"]
+__all__ = ["NamedTuple", "once", "unchecked"]
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, NamedTuple, TypeVar
+    from collections.abc import Callable
+    from typing import Any, Generic, NamedTuple, TypeVar, overload
 
+    _T = TypeVar("_T")
     _R = TypeVar("_R", bound=tuple[Any, ...])
 
     def unchecked(cls: type[_R], values: tuple[Any, ...], /) -> _R:
@@ -22,6 +24,21 @@ if TYPE_CHECKING:
         For the loops that make tens of thousands of them, where the constructor costs as much as all the rest. A test
         compares the order at each place with the record's fields.
         """
+
+    class once(Generic[_T]):  # noqa: N801 - a decorator
+        """An attribute that is computed when it is first read, and remembered: what only some questions need."""
+
+        def __init__(self, compute: Callable[[Any], _T]) -> None: ...
+        @overload
+        def __get__(self, instance: None, owner: type) -> once[_T]: ...
+        @overload
+        def __get__(self, instance: object, owner: type) -> _T: ...
+        def __get__(self, instance: object | None, owner: type) -> once[_T] | _T: ...
+        def peek(self, instance: object) -> _T | None:
+            """Return the value if it was computed, else None."""
+
+        def forget(self, instance: object) -> None:
+            """Have it computed again when it is next read."""
 else:
     from _collections import _tuplegetter  # the descriptor that `collections.namedtuple` itself uses
 
@@ -92,3 +109,23 @@ else:
 
     NamedTuple = type.__new__(_NamedTupleMeta, "NamedTuple", (), {})
     unchecked = tuple.__new__
+
+    class once:  # noqa: N801 - a decorator
+        def __init__(self, compute):
+            self._compute = compute
+            self.__doc__ = compute.__doc__
+
+        def __set_name__(self, owner, name):
+            self._name = name
+
+        def __get__(self, instance, owner=None):
+            if instance is None:
+                return self
+            value = instance.__dict__[self._name] = self._compute(instance)
+            return value
+
+        def peek(self, instance):
+            return instance.__dict__.get(self._name)
+
+        def forget(self, instance):
+            instance.__dict__.pop(self._name, None)

@@ -5,14 +5,12 @@ from __future__ import annotations
 import os
 import sys
 
-from portguard._contexts import once
-from portguard._namedtuple import NamedTuple
+from portguard._namedtuple import NamedTuple, once
 from portguard.errors import ConfigError, UsageError
 from portguard.holders import rivals
 from portguard.model import CheckReport, Declaration, Note, PortReport
 from portguard.project import load
-from portguard.project.place import cwd_or_root, working_directory
-from portguard.project.records import NumberPolicy, Project, directory_of, shown
+from portguard.project.records import NumberPolicy, Project, cwd_or_root, directory_of, shown, working_directory
 from portguard.rules import addresses, ranges, targets, verdicts
 from portguard.system import kernel
 from portguard.system.probe import pause, probe_all, probe_hosts

@@ -9,8 +9,7 @@ from portguard.model import EnvPort, EnvReport, Note
 from portguard.project import load as loading
 from portguard.project import ours
 from portguard.project.checkout import checkout_of
-from portguard.project.place import working_directory
-from portguard.project.records import NumberPolicy, directory_of, shown
+from portguard.project.records import NumberPolicy, directory_of, shown, working_directory
 from portguard.rules import targets
 
 TYPE_CHECKING = False

@@ -26,7 +26,7 @@ from portguard.errors import (
 from portguard.leases import directory, take
 from portguard.leases.table import MAX_TTL, PROTOCOL_BITS, Lease
 from portguard.model import PROTOCOLS, FreePort, FreeReport, Note
-from portguard.project.place import has_declarations, working_directory
+from portguard.project.records import has_declarations, working_directory
 from portguard.rules import candidates, ranges
 from portguard.system import alive, kernel, probe
 

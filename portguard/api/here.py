@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from portguard.errors import LookupFailedError
 from portguard.project.checkout import checkout_of
-from portguard.project.place import working_directory
-from portguard.project.records import shown
+from portguard.project.records import shown, working_directory
 
 __all__ = ["checkout_root", "shown", "working_directory"]
 

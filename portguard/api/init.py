@@ -10,8 +10,7 @@ import os
 
 from portguard.errors import ConfigError, ConflictError
 from portguard.model import InitReport, Note, Source
-from portguard.project.place import working_directory
-from portguard.project.records import shown
+from portguard.project.records import shown, working_directory
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

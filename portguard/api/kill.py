@@ -14,7 +14,7 @@ from portguard.errors import LookupFailedError, UsageError
 from portguard.holders import ending, find
 from portguard.holders.stop_plan import Planner, keys_of, rows_of, typed
 from portguard.model import KillReport
-from portguard.project.place import cwd_or_root
+from portguard.project.records import cwd_or_root
 from portguard.rules import addresses, explain, guard, ownership, verdicts
 from portguard.system import proc_stat, signals
 from portguard.system.probe import probe_hosts

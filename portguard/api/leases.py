@@ -13,7 +13,7 @@ from portguard.leases.table import Lease
 from portguard.model import PROTOCOLS, LeaseInfo
 from portguard.project import numbers
 from portguard.project.checkout import checkout_of, is_in, is_own
-from portguard.project.place import working_directory
+from portguard.project.records import working_directory
 from portguard.rules.ranges import LAST_PORT, decimal
 from portguard.system import alive, kernel, processes, signals, sockets
 

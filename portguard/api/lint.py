@@ -11,8 +11,7 @@ import os
 from portguard.errors import ConfigError, UsageError
 from portguard.model import Finding, LintReport, Source
 from portguard.project import load
-from portguard.project.place import working_directory
-from portguard.project.records import shown
+from portguard.project.records import shown, working_directory
 from portguard.rules import lint as rules
 
 TYPE_CHECKING = False

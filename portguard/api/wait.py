@@ -251,8 +251,7 @@ def _instead(question: _Question, settings: _Settings) -> tuple[tuple[Holder, ..
 def _in_the_way(question: _Question, settings: _Settings) -> tuple[tuple[Holder, ...], Failure]:
     """Return who still has a port, with the words and the next step of `check`."""
     from portguard.api.check import check_project  # only for what is not free
-    from portguard.project.place import cwd_or_root  # only for what is not free
-    from portguard.project.records import Project  # only for what is not free
+    from portguard.project.records import Project, cwd_or_root  # only for what is not free
 
     declaration, protocol = question.declaration, question.protocol
     if question.outcome in _NOT_HERE:

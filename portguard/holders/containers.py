@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sys
 
-from portguard._contexts import once
+from portguard._namedtuple import once
 from portguard.errors import LookupFailedError
 from portguard.model import Container, Note
 from portguard.rules import addresses, attribution, ownership

@@ -10,8 +10,7 @@ import contextlib
 import os
 import sys
 
-from portguard._contexts import once
-from portguard._namedtuple import NamedTuple
+from portguard._namedtuple import NamedTuple, once
 from portguard.errors import PortguardError
 from portguard.holders import ending, find
 from portguard.holders.containers import Engines, relation_of
