@@ -10,7 +10,6 @@ import os
 
 from portguard.errors import ConfigError, UsageError
 from portguard.model import Finding, LintReport, Source
-from portguard.project import load
 from portguard.project.records import shown, working_directory
 from portguard.rules import lint as rules
 
@@ -129,7 +128,8 @@ class _Linted:
         names = parsed.compose_files if parsed else ()
         if text is not None and not names and not any(item.service for item in (parsed.declarations if parsed else ())):
             return None
-        from portguard.sources import compose_files  # only where there may be some
+        from portguard.project import load  # only where there may be some
+        from portguard.sources import compose_files
 
         try:
             files = (

@@ -7,8 +7,6 @@ import os
 from portguard.errors import PortguardError
 from portguard.project.checkout import checkout_of, hash_of, is_in
 from portguard.project.records import directory_of
-from portguard.rules.attribution import sudo_uid
-from portguard.rules.ownership import OwnStack
 from portguard.system import kernel
 
 TYPE_CHECKING = False
@@ -17,11 +15,14 @@ if TYPE_CHECKING:
 
     from portguard.model import Process
     from portguard.project.records import Project
+    from portguard.rules.ownership import OwnStack
     from portguard.rules.verdicts import OwnTree
 
 
 def sudo_caller(environ: Mapping[str, str]) -> int | None:
     """Return the user who called us through sudo, None for no one."""
+    from portguard.rules.attribution import sudo_uid  # not for `env`
+
     return sudo_uid(environ, is_root=kernel.euid() == 0)
 
 
@@ -82,6 +83,7 @@ def own_stack(project: Project, environ: Mapping[str, str]) -> OwnStack:
 
     Without readable compose files the name is what compose would make of the environment and the directory.
     """
+    from portguard.rules.ownership import OwnStack  # not for `env`
     from portguard.sources import compose  # only when a container holds a port
 
     found = project.compose
