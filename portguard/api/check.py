@@ -1,4 +1,4 @@
-"""`check`: would a server get each declared port, now? The probe decides, look-ups explain, `rules` words it."""
+"""`check`: can each declared port be bound now? The probe decides, look-ups explain, `rules` words it."""
 
 from __future__ import annotations
 

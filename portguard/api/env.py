@@ -1,4 +1,4 @@
-"""`env`: a checkout's numbers as variables. The main checkout has the declared ones, a linked worktree its own."""
+"""`env`: a checkout's ports as variables. The main checkout has the declared numbers, a linked worktree its own."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where is this asked from? The checkout around a directory, and paths as messages show them."""
+"""Where a question is asked from: the checkout around a directory, and paths as messages show them."""
 
 from __future__ import annotations
 

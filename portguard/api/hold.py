@@ -1,4 +1,4 @@
-"""`hold`: ports that are this process's own for as long as a `with` block lasts."""
+"""`hold`: ports that belong to this process for the length of a `with` block."""
 
 from __future__ import annotations
 

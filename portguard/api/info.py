@@ -1,4 +1,4 @@
-"""`info`: what a port number means: its class, its names, whose default it is, and what this system does with it."""
+"""`info`: what a port number means: its range, its names, its default users, and what this system does with it."""
 
 from __future__ import annotations
 

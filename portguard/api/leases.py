@@ -1,4 +1,4 @@
-"""`leases`: what is handed out on this host, and releasing it."""
+"""`leases`: list the ports handed out on this host, and release them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`wait`: look at ports until someone serves them, or until they are free. Asks the kernel; connects to no one.
+"""`wait`: watch ports until something listens on them, or until they are free. Asks the kernel; connects to nothing.
 
 Looks are cheap, and pauses grow with what a look costs: the processor is left alone.
 """

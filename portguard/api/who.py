@@ -1,4 +1,4 @@
-"""`who`: everyone on a port, why they are there, and what started them. Explains; probes nothing."""
+"""`who`: who holds a port, why, and what started it. Explains; probes nothing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Writing the answer to standard output and messages to standard error; whether colour is wanted."""
+"""Write the answer to standard output and messages to standard error; decide whether to colour."""
 
 from __future__ import annotations
 

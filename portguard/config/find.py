@@ -1,4 +1,4 @@
-"""Where the config is, and whether it may be believed. Looks and opens; does not parse.
+"""Find the config, and decide whether to trust it. Opens files; does not parse them.
 
 The walk goes upwards and has a ceiling: the checkout's root, else the home directory, else it does not go up at all. A
 file that another user could have planted on that way is refused (CVE-2022-24765 is what happens otherwise).

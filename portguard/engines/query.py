@@ -1,4 +1,4 @@
-"""What runs on the engines here: one answer from all that can be reached within a second.
+"""List what runs on the engines here: one answer from all that respond within a second.
 
 An engine that is absent, slow or speaks nonsense costs a sentence, never the caller's answer.
 """

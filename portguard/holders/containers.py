@@ -1,4 +1,4 @@
-"""Which container is behind a holder, and what the engine itself says of its ports.
+"""Which container is behind a holder, and what the engine itself says about its ports.
 
 The engines are asked at most once a question, and only when a holder could be theirs. What they do not say costs a
 note, never the answer.

@@ -1,4 +1,4 @@
-"""Ending the processes that `kill` has decided on: in order, and none but those.
+"""End the processes that `kill` decided on: in order, and only those.
 
 Decides nothing about who may be ended. Each process is looked at once more right before its signal.
 """

@@ -1,4 +1,4 @@
-"""Who has it: from a busy endpoint to the sockets, processes and words behind it.
+"""Who holds a port: from a busy endpoint to its sockets, their processes, and the words for them.
 
 Every look-up here may fail; failing lowers what is known and nothing else.
 """

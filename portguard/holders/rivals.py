@@ -1,4 +1,4 @@
-"""Who else has a number, although nothing listens on it: another checkout's own number, a command's, a hold's.
+"""Who else was given a port that nothing listens on: another checkout, a command, or a hold.
 
 What `free` handed out for a while is no one's rival: anyone who asks may be the one it was handed to.
 """

@@ -1,4 +1,4 @@
-"""What is to be done about a port that should be free: gathered here, decided by `rules.guard`. Ends nothing.
+"""Plan how to free a port: gather here, decide in `rules.guard`. Ends nothing.
 
 A port on which anything must not be ended is refused whole: ending the rest would harm and free nothing. Processes
 are taken hold of before they are looked at, so that everything known of one is true of the one that is signalled.

@@ -1,4 +1,4 @@
-"""Where leases are kept: a directory that no one but this user can write to, or none at all.
+"""Where leases are kept: a directory that only this user can write to, or none.
 
 Every file is opened through the checked directory's descriptor, so nothing can be swapped in between. There is no
 fall-back to a predictable name in a shared place.

@@ -1,4 +1,4 @@
-"""A glance at the table of leases: is there anything about these ports at all? Mostly not, and then nothing is loaded.
+"""A quick look at the lease table: does it mention these ports at all? Usually not, and nothing else is loaded.
 
 Where the ends of leases stand in the file; `table` gives them their meaning, and believes or disbelieves the file.
 """

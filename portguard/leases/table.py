@@ -1,4 +1,4 @@
-"""The table of leases: who has which port for now, changed only under a lock. Storage; it decides nothing about ports.
+"""The lease table: who has which port for now, changed only under a lock. Stores; decides nothing about ports.
 
 One file per boot and network namespace, because that is what a port number belongs to: after a reboot, or in another
 namespace, there is nothing to remember. A header page; then the end of every port's lease, eight bytes each, dense

@@ -1,4 +1,4 @@
-"""Taking leases: some candidates, one locked section, all or nothing. Whether a port is free is asked by the caller."""
+"""Take leases: some candidates, one locked section, all or nothing. The caller says whether a port is free."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The compose side of a project: what its files publish, with the numbers in force. Judges no container."""
+"""The compose side of a project: the ports its files publish, with the numbers in force. Judges no container."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Load the project a question is about: its declarations, with the numbers in force. Judges no one."""
+"""Load the project a question is about: its declarations, with the numbers in force."""
 
 from __future__ import annotations
 

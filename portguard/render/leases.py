@@ -1,4 +1,4 @@
-"""What is handed out, for people: a line for each number. Foreign strings go through `safe()`."""
+"""Leases as text: a line per port. Foreign strings go through `safe()`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Results for people. Returns text; foreign strings go through `safe()`, and nothing else decides what is printable."""
+"""Reports as text. Foreign strings go through `safe()`; nothing else decides what is printable."""
 
 from __future__ import annotations
 

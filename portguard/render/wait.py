@@ -1,4 +1,4 @@
-"""`wait` for people: a line for each port that is so, and for each that is not what was there instead."""
+"""`wait` as text: a line per port that is ready, and for each other one what was found instead."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`who` for people: a paragraph for each holder, then the connections. Foreign strings go through `safe()`."""
+"""`who` as text: a paragraph per holder, then the connections. Foreign strings go through `safe()`."""
 
 from __future__ import annotations
 

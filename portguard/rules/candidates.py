@@ -1,4 +1,4 @@
-"""Which ports `free` may hand out, and in which order. Pure: the settings and the start come in as arguments.
+"""Which ports `free` may hand out, and in which order. Pure: settings and start come in as arguments.
 
 The order comes from measurement: a port inside the kernel's ephemeral range is taken by strangers at 7 % a second under
 load, one outside never; callers that scan from the bottom meet each other, callers with random starts do not. Linux

@@ -1,4 +1,4 @@
-"""Verdicts in sentences: what is the matter, and what to type next. Pure: words out, foreign strings raw inside.
+"""Verdicts in sentences: what is wrong, and what to type next. Pure: words out, foreign strings raw inside.
 
 Anyone who shows a sentence makes it printable (`portguard.render.safe`). A hint never names a command that would end a
 forwarder, an engine, PID 1 or a process no one could identify.

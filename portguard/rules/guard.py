@@ -1,4 +1,4 @@
-"""What `kill` may end, and what it must not: facts about a process in, a refusal or nothing out. Pure.
+"""What `kill` may end, and what it must not: facts about a process in, a refusal or None out. Pure.
 
 Ending the wrong process is worse than ending none. So everything that is not provably a plain process of the user is
 refused, each with the command that does the right thing. A refusal never depends on what is convenient to reach.

@@ -1,4 +1,4 @@
-"""Which number a declaration means now: the environment, `.env`, this checkout's lease, the declared one. Pure.
+"""Which number a declaration has now: from the environment, `.env`, this checkout's lease, or as declared. Pure.
 
 An empty variable counts as unset, as it does in compose's `${VAR:-default}`.
 """

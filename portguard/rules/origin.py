@@ -1,4 +1,4 @@
-"""What started a process, told from the names of those above it. Pure: names in, a fragment of a sentence out.
+"""What started a process, by the names of its ancestors. Pure: names in, a fragment of a sentence out.
 
 Names are anyone's to choose. They are compared with the tables here, and only words from the tables come out.
 """

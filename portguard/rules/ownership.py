@@ -1,4 +1,4 @@
-"""Whose container it is: ours, a leftover of ours, another checkout's, someone else's; and what to type. Pure.
+"""Whose container it is: ours, a leftover of ours, another checkout's, another project's; and what to type. Pure.
 
 The rule follows what `compose up` does: it leaves the very service's own container alone, fails on any other holder,
 and takes over containers of another directory that goes by the same project name. Labels are anyone's to write: a

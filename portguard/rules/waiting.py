@@ -1,4 +1,4 @@
-"""What `wait` waits for: whom a client would reach, and in sentences what came, or what was there instead. Pure."""
+"""What `wait` waits for: whom a client would reach; in sentences, what came, or what was found instead. Pure."""
 
 from __future__ import annotations
 

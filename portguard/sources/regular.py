@@ -1,4 +1,4 @@
-"""Reading a small text file that anyone may have put there: a regular one, and no more of it than is sane."""
+"""Read a small text file that anyone may have put there: a regular file, and no more of it than is sane."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether a process is still the one it was: a pid is given to others, a pid with its start time is not.
+"""Whether a process is still the same: a pid can be reused, a pid with its start time cannot.
 
 On Linux from /proc alone, because `free` asks; elsewhere psutil answers. A container's processes have numbers of their
 own: what is not of this PID namespace (pid_namespaces(7)) can neither be called alive nor dead here.

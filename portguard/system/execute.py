@@ -1,4 +1,4 @@
-"""Becoming another program: same process, so that signals, job control and the exit code are the program's own."""
+"""Become another program in the same process: signals, job control and the exit code are the program's own."""
 
 from __future__ import annotations
 

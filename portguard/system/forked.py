@@ -1,4 +1,4 @@
-"""A piece of work in a process of its own, and what it came to: to have more hands, or because it may be fatal.
+"""Run a piece of work in a child process and return its result: to use more cores, or because it may be fatal.
 
 The child asks, answers and is gone; it prints nothing, and nothing it did is seen here. Where there can be none, the
 caller goes without. Not for programs with threads that hold locks the work needs.

@@ -1,4 +1,4 @@
-"""The bind probe: would a server get this endpoint, now? It decides; everything else explains.
+"""The bind probe: would a server get this endpoint now? It decides; everything else explains.
 
 Never listens (a listening probe disturbs servers and swallows their clients) and keeps no socket open. `_socket` is
 the C module behind `socket`, whose enums cost half the interpreter's start; nothing of that wrapper is needed here.

@@ -1,4 +1,4 @@
-"""What a process is: each answer on its own, so that one refusal costs one field.
+"""Describe processes: each fact separately, so that one refusal costs one field.
 
 Never the arguments, never the environment: they carry secrets. Linux is read here, from /proc (proc(5)): psutil costs
 twice the interpreter's start, and reads the machine's whole /proc/stat anew for each process. What is told is just what

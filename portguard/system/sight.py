@@ -1,4 +1,4 @@
-"""Linux: what this process may see of others, and whether what it is shown means what it says.
+"""Linux: what this process may see of others, and whether what it sees can be trusted.
 
 Root in a container is not root, a /proc may number the processes of another namespace, one number may stand for all the
 users that have none here, and a sandbox may end anyone who asks. Told before it is believed; names and finds no one.

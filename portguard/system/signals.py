@@ -1,4 +1,4 @@
-"""Signals to the very process that was meant, and waiting for its end.
+"""Signal exactly the process that was chosen, and wait for its end.
 
 A pid is given to others as soon as its process is gone. On Linux a pidfd (pidfd_open(2)) stands for one process for
 ever; elsewhere the start time is compared right before each signal, which leaves a gap no larger than that call.

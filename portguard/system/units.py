@@ -1,4 +1,4 @@
-"""systemd units: what systemd says of one, and stopping it. By its own command, an argument list without a shell.
+"""systemd units: read one's state, and stop it. Through systemctl, with an argument list and no shell.
 
 systemd is asked as it is found: a password is never asked for, and no answer in time is no answer.
 """
